@@ -1,0 +1,11 @@
+//! `cafe.ron`: read, parse, check, compare. An island: it decides nothing and starts nothing.
+//!
+//! `load` reads files, `raw` mirrors what was typed, `check` turns it into [`Config`] and collects every
+//! error, `diff` compares two of them. Every later layer takes the checked types of `model`.
+
+mod model;
+
+pub use model::{
+    Config, Control, Daemon, Group, Health, Hook, Kind, Limits, Log, LogTotal, OnUnhealthy,
+    Overlap, Probe, Ready, Reload, Schedule, Service, Start, Stop,
+};

@@ -1,0 +1,301 @@
+//! The checked config: what `cafe.ron` means. Values here are valid; nothing re-validates them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::types::name::Name;
+use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnFull, Restart, Strategy};
+
+/// A whole config, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from, absolute.
+    pub source: PathBuf,
+    /// Hash of all files and substituted values: equal revisions mean an equal config.
+    pub revision: String,
+    /// Services in the order of the file.
+    pub services: IndexMap<Name, Service>,
+    /// Groups in the order of the file. A service is in one group at most.
+    pub groups: IndexMap<Name, Group>,
+    /// Settings of the daemon.
+    pub daemon: Daemon,
+}
+
+/// What concerns the daemon rather than one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Daemon {
+    /// The control socket.
+    pub control: Control,
+    /// Where logs and state are kept.
+    pub state_dir: PathBuf,
+    /// How many services may be starting at once.
+    pub parallel_starts: usize,
+    /// Bounds of all logs together.
+    pub logs: LogTotal,
+    /// Whether to use cgroups where they are delegated to cafe.
+    pub cgroups: bool,
+}
+
+/// Who may reach the daemon, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the unix socket.
+    pub socket: PathBuf,
+    /// Group whose members may use all but `config` and `shutdown`.
+    pub group: Option<String>,
+    /// Whether anybody on the machine may read the status.
+    pub public: bool,
+}
+
+/// Bounds of the logs of all services together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogTotal {
+    /// Largest sum of all log files, bytes.
+    pub max_total: u64,
+    /// Share of the file system kept free, percent; archives go first.
+    pub min_free_percent: u8,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Program and arguments; the program is found on the service's `PATH`.
+    pub command: Vec<String>,
+    /// Working directory; the config file's directory unless given.
+    pub cwd: PathBuf,
+    /// User to run as, by name or number.
+    pub user: Option<String>,
+    /// Group to run as; the user's own unless given.
+    pub group: Option<String>,
+    /// The service's own variables, on top of cafe's `PATH`, `HOME`, `LANG`, `TZ`.
+    pub env: BTreeMap<String, String>,
+    /// Keys of `env` whose values came from a secret (`${file:...}`) and are masked everywhere.
+    pub secrets: Vec<String>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Scheduling priority, -20 to 19.
+    pub nice: Option<i32>,
+    /// Started with the daemon, or only by hand.
+    pub start: Start,
+    /// Starts after these, if they are to start at all.
+    pub after: Vec<Name>,
+    /// Needs these up, starts after them, and stops with them.
+    pub requires: Vec<Name>,
+    /// Daemon, oneshot or timer.
+    pub kind: Kind,
+    /// How it proves ready.
+    pub ready: Option<Ready>,
+    /// How long it may take to become ready.
+    pub ready_timeout: Duration,
+    /// How its health is checked.
+    pub health: Option<Health>,
+    /// When it is restarted.
+    pub restart: Restart,
+    /// How long restarts wait.
+    pub backoff: Backoff,
+    /// How many restarts are too many.
+    pub intensity: Intensity,
+    /// Run when the service gives up.
+    pub on_give_up: Option<Hook>,
+    /// Its end may end its group (`auto_shutdown`).
+    pub significant: bool,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// How `cafe reload NAME` works.
+    pub reload: Reload,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Its log files.
+    pub log: Log,
+}
+
+/// Whether a service starts with the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the daemon.
+    #[default]
+    Auto,
+    /// Only by `cafe start`.
+    Manual,
+}
+
+/// What kind of process a service is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Meant to run for ever.
+    Daemon,
+    /// Meant to end; up for its dependents once it ended with 0.
+    Oneshot,
+    /// Run by the clock.
+    Timer {
+        /// When.
+        schedule: Schedule,
+        /// What happens when the last run has not ended.
+        overlap: Overlap,
+    },
+}
+
+/// When a timer runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Schedule {
+    /// A cron expression in local time, as written; five fields, or six with seconds first.
+    Cron(String),
+    /// A fixed time from start to start, monotonic.
+    Every(Duration),
+}
+
+/// What a timer does when it is due and its last run has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// Leaves this run out, and says so.
+    #[default]
+    Skip,
+    /// Runs once more as soon as the last run ended.
+    Queue,
+    /// Stops the last run, then starts.
+    Replace,
+}
+
+/// How a service proves that it is ready.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ready {
+    /// Still alive after this long.
+    Delay(Duration),
+    /// A probe succeeds.
+    Probe(Probe),
+    /// A line of its output matches this regular expression.
+    Log(String),
+    /// It sends `READY=1` to `$NOTIFY_SOCKET` (sd_notify(3)).
+    Notify,
+    /// It writes a newline to this descriptor (s6 readiness protocol).
+    Fd(i32),
+}
+
+/// A question to a running service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A TCP connection is accepted.
+    Tcp(SocketAddr),
+    /// A GET is answered with a status from 200 to 399.
+    Http {
+        /// Where to connect.
+        address: SocketAddr,
+        /// Host header.
+        host: String,
+        /// Path and query.
+        path: String,
+    },
+}
+
+/// Probes on a schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Health {
+    /// What is asked.
+    pub probe: Probe,
+    /// Time from one probe to the next.
+    pub every: Duration,
+    /// Deadline of one probe.
+    pub timeout: Duration,
+    /// Failures in a row that make the service unhealthy.
+    pub failures: u32,
+    /// Time after the start in which failures do not count.
+    pub grace: Duration,
+    /// What follows.
+    pub action: OnUnhealthy,
+}
+
+/// What follows a failed health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnhealthy {
+    /// The service is restarted by its policy.
+    #[default]
+    Restart,
+    /// The state says `unhealthy`, nothing more.
+    Mark,
+}
+
+/// A command of the user that runs on an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Killed after this long.
+    pub timeout: Duration,
+}
+
+/// How a service is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The signal that asks.
+    pub signal: i32,
+    /// How long it may take before everything is killed.
+    pub timeout: Duration,
+}
+
+/// How `cafe reload NAME` reaches a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// By a signal.
+    Signal(i32),
+    /// It restarts.
+    Restart,
+}
+
+/// Resource limits; absent means inherited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// `memory.high` of its cgroup, bytes.
+    pub memory_high: Option<u64>,
+    /// `memory.max` of its cgroup, bytes.
+    pub memory_max: Option<u64>,
+    /// `cpu.weight` of its cgroup, 1 to 10000.
+    pub cpu_weight: Option<u32>,
+    /// `cpu.max` of its cgroup, percent of one core.
+    pub cpu_percent: Option<u32>,
+    /// `pids.max` of its cgroup.
+    pub tasks_max: Option<u64>,
+    /// `RLIMIT_NOFILE`.
+    pub nofile: Option<u64>,
+    /// `RLIMIT_NPROC`.
+    pub nproc: Option<u64>,
+    /// `RLIMIT_CORE`, bytes.
+    pub core: Option<u64>,
+    /// `RLIMIT_AS`, bytes.
+    pub address_space: Option<u64>,
+    /// `RLIMIT_FSIZE`, bytes.
+    pub file_size: Option<u64>,
+    /// `RLIMIT_MEMLOCK`, bytes.
+    pub memlock: Option<u64>,
+}
+
+/// Log files of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Size at which a file is rotated, bytes.
+    pub max_file: u64,
+    /// Rotated files kept.
+    pub keep: u32,
+    /// What happens when lines come faster than they can be written.
+    pub on_full: OnFull,
+}
+
+/// Services that restart together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Who restarts with whom.
+    pub strategy: Strategy,
+    /// Members in start order.
+    pub services: Vec<Name>,
+    /// Restart limit of the group; replaces those of its members.
+    pub intensity: Intensity,
+    /// Whether the end of significant members ends the group.
+    pub auto_shutdown: AutoShutdown,
+}

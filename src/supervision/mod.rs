@@ -1,0 +1,1 @@
+//! OTP semantics over ractor.

@@ -1,0 +1,12 @@
+//! Words shared by every part of cafe: names, states, exits, events, units, error codes.
+//!
+//! Floor 0: this module does no I/O, starts nothing, and imports nothing else of cafe.
+
+pub mod error;
+pub mod event;
+pub mod exit;
+pub mod name;
+pub mod policy;
+pub mod state;
+pub mod status;
+pub mod unit;

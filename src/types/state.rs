@@ -1,0 +1,121 @@
+//! The life of a service as a table: which state may follow which.
+//!
+//! ```text
+//!                 ┌────────────────────────── start ──────────────────────────┐
+//!                 ▼                                                           │
+//!  stopped ──► waiting ──► starting ──► running / ready ◄──► unhealthy        │
+//!     ▲          │  ▲          │              │                  │            │
+//!     │          │  │          ▼              ▼                  ▼            │
+//!     │          │  └───── backoff ◄──── (process ended) ── stopping ──► stopped
+//!     │          │             │              │                  
+//!     └── stop ──┴─────────────┴──────────────┴──────► done, failed
+//! ```
+//!
+//! `waiting` is for a dependency, a start permit, or a timer's next run; `running` has no readiness
+//! check (nothing is claimed), `ready` passed one. Every state stands with a reason in `status`.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a service, as every view of cafe shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not running, and not meant to.
+    Stopped,
+    /// Meant to run, held back: by a dependency, a start permit, or the clock.
+    Waiting,
+    /// The process exists or is being made; it has not proved ready.
+    Starting,
+    /// The process runs; no readiness check is configured.
+    Running,
+    /// The process runs and passed its readiness check.
+    Ready,
+    /// The process runs and fails its health check.
+    Unhealthy,
+    /// Told to end; something of it is still there.
+    Stopping,
+    /// Ended; the next start waits for its delay.
+    Backoff,
+    /// Ended, and given up.
+    Failed,
+    /// Ended as it should: a oneshot, or a transient service that exited normally.
+    Done,
+}
+
+impl State {
+    /// All states, in the order of the enum.
+    pub const ALL: [Self; 10] = [
+        Self::Stopped,
+        Self::Waiting,
+        Self::Starting,
+        Self::Running,
+        Self::Ready,
+        Self::Unhealthy,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Failed,
+        Self::Done,
+    ];
+
+    /// The word used in JSON, metrics and text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopping => "stopping",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Done => "done",
+        }
+    }
+
+    /// Up in the sense of a dependency: what waits for this service may start.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Ready | Self::Unhealthy)
+    }
+
+    /// A process of this service may exist.
+    #[must_use]
+    pub fn has_process(self) -> bool {
+        self.is_up() || matches!(self, Self::Starting | Self::Stopping)
+    }
+
+    /// Nothing runs and nothing will without a command, a timer, or the service's group.
+    #[must_use]
+    pub fn is_at_rest(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed | Self::Done)
+    }
+
+    /// Whether `next` may follow. Staying in a state (with a new reason) is always legal.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        if self == next {
+            return true;
+        }
+        match next {
+            // A start: from rest, from backoff (its delay is over), or after an end that restarts at once.
+            Self::Waiting => self != Self::Stopping || self.has_process(),
+            Self::Starting => matches!(self, Self::Waiting),
+            Self::Running | Self::Ready => matches!(self, Self::Starting | Self::Unhealthy),
+            Self::Unhealthy => matches!(self, Self::Running | Self::Ready),
+            Self::Stopping => self.has_process(),
+            // The process is gone (or never was).
+            Self::Backoff | Self::Failed | Self::Done => {
+                self.has_process() || matches!(self, Self::Waiting | Self::Backoff)
+            }
+            Self::Stopped => true,
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
