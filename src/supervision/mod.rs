@@ -6,4 +6,6 @@
 pub mod backoff;
 pub mod intensity;
 pub mod machine;
+#[cfg(test)]
+mod otp;
 pub mod strategy;
