@@ -3,9 +3,21 @@
 //! [`machine`] decides what a supervisor does, from the pure pieces [`strategy`], [`intensity`] and [`backoff`]; drivers carry
 //! it out: for actors here, for processes in `crate::actors`. Knows nothing of services, files or the network.
 
-pub mod backoff;
+pub mod strategy;
+
 pub mod intensity;
+
+pub mod backoff;
+
 pub mod machine;
+
+pub mod supervisor;
+
+pub mod heartbeat;
+pub mod task;
+pub mod tree;
+
 #[cfg(test)]
 mod otp;
-pub mod strategy;
+#[cfg(test)]
+mod testing;

@@ -231,6 +231,12 @@ impl Machine {
         self.spec = spec;
     }
 
+    /// The spec it works under.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     /// Puts a child under a new spec: if it runs it keeps running, if it waits it waits as long as before.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The outcomes of the real OTP supervisor (`tests/otp`), replayed: on the pure machine and on the actors.
 
+mod actors;
 mod machine;
 
 use std::collections::BTreeMap;
