@@ -164,8 +164,8 @@ impl Child {
         if self.spec.restart == Restart::Temporary {
             if self.goal == Goal::Run {
                 self.rest(Why::WithGroup);
-                self.planned = self.life != Life::Down;
             }
+            self.planned = self.life != Life::Down;
             return;
         }
         self.recycle = self.runs();

@@ -23,6 +23,8 @@ mod child;
 mod events;
 mod plan;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
