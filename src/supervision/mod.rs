@@ -13,7 +13,10 @@ pub mod machine;
 
 pub mod supervisor;
 
+pub mod dynamic;
+
 pub mod heartbeat;
+pub mod mailbox;
 pub mod task;
 pub mod tree;
 
