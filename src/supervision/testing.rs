@@ -120,7 +120,7 @@ impl Journal {
                 Event::Stopped { id, killed: false } => format!("stop {id} shutdown"),
                 Event::Stopped { id, killed: true } => format!("stop {id} killed"),
                 Event::Ended(_) => "stop root shutdown".to_owned(),
-                Event::Decided(_) => return,
+                Event::Restarting { .. } | Event::Ending { .. } => return,
             };
             journal.write(line);
         })

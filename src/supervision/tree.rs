@@ -1,6 +1,7 @@
 //! The live tree: every node writes its own line, a snapshot reads them all. No actor is ever asked, so a busy or wedged one
 //! is shown as it last said it was.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::types::status::Node;
@@ -29,7 +30,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Line {
-    state: String,
+    state: Cow<'static, str>,
     restarts: u64,
     detail: String,
     children: Vec<Weak<Inner>>,
@@ -72,7 +73,7 @@ impl Branch {
     }
 
     /// Says what the node does now.
-    pub fn set_state(&self, state: impl Into<String>) {
+    pub fn set_state(&self, state: impl Into<Cow<'static, str>>) {
         self.inner.line().state = state.into();
     }
 
@@ -103,7 +104,7 @@ impl Drop for Branch {
 
 impl Inner {
     fn new(id: impl Into<String>, kind: impl Into<String>) -> Arc<Self> {
-        let line = Mutex::new(Line { state: "running".to_owned(), ..Line::default() });
+        let line = Mutex::new(Line { state: "running".into(), ..Line::default() });
         Arc::new(Self { id: id.into(), kind: kind.into(), line })
     }
 
@@ -118,7 +119,7 @@ impl Inner {
         let mut node = Node {
             id: self.id.clone(),
             kind: self.kind.clone(),
-            state: line.state.clone(),
+            state: line.state.clone().into_owned(),
             restarts: line.restarts,
             detail: line.detail.clone(),
             children: Vec::new(),

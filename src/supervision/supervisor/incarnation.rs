@@ -4,7 +4,8 @@ use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::actor::Msg;
-use super::{Context, Start, Started};
+use super::spec::Start;
+use super::{Context, Started};
 use crate::supervision::heartbeat::{self, Heartbeat};
 
 /// Which life of which child a message is about: a message about an earlier life is nobody's.

@@ -52,7 +52,7 @@ async fn crash_inner(handle: &Handle, times: u32) {
     for _ in 0..times {
         let views = handle.children().await.expect("alive");
         let cell = views[0].cell.clone().expect("runs");
-        let inner = Handle { actor: cell.into() };
+        let inner = Handle::of(cell).expect("a supervisor");
         tell(&inner, "y", Do::Crash).await;
         settled().await;
     }

@@ -270,3 +270,20 @@ async fn p9_a_backoff_cancelled_by_hand_starts_nothing_later() {
     assert_eq!(journal.take(), ["exit a crash"]);
     handle.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_heard_of_before_the_start_is_over_is_not_lost() {
+    let child = ChildSpec::worker("a", |context| async move {
+        let started = context.spawn(Puppet::default(), ()).await?;
+        started.cell().stop(None);
+        started.cell().wait(None).await?;
+        Ok(started)
+    });
+    let journal = Journal::default();
+    let children = vec![child.restart(Restart::Transient)];
+    let options = options(spec(Strategy::OneForOne), children, &journal);
+    let handle = start(root(), options).await.expect("boots");
+    settled().await;
+    assert_eq!(journal.take(), ["start a", "exit a normal"]);
+    handle.shutdown().await;
+}
