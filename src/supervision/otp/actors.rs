@@ -63,8 +63,8 @@ fn child(child: &super::Child) -> ChildSpec {
 async fn apply(handle: &Handle, event: &[String]) -> &'static str {
     let result = match event[0].as_str() {
         "init" => Ok(()),
-        "crash" => Ok(tell(handle, &event[1], Do::Crash).await),
-        "exit" => Ok(tell(handle, &event[1], Do::Exit).await),
+        "crash" => told(handle, &event[1], Do::Crash).await,
+        "exit" => told(handle, &event[1], Do::Exit).await,
         "stop" => handle.stop_child(&event[1]).await,
         "start" => handle.start_child(&event[1]).await,
         other => panic!("event {other}"),
@@ -76,6 +76,11 @@ async fn apply(handle: &Handle, event: &[String]) -> &'static str {
         Err(Error::Ended) => "no_supervisor",
         Err(error) => panic!("{error}"),
     }
+}
+
+async fn told(handle: &Handle, id: &str, what: Do) -> Result<(), Error> {
+    tell(handle, id, what).await;
+    Ok(())
 }
 
 async fn observe(

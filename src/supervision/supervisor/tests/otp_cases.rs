@@ -172,8 +172,9 @@ fn mistakes_are_found_without_starting_otp_check_childspecs() {
     let significant = || puppet("a").significant();
     assert!(matches!(check(&any, &[significant()]), Err(Error::Significant(_))));
     let transient = significant().restart(Restart::Transient);
-    assert!(matches!(check(&never, &[transient.clone()]), Err(Error::Significant(_))));
-    check(&any, &[transient]).expect("valid");
+    let transient = [transient];
+    assert!(matches!(check(&never, &transient), Err(Error::Significant(_))));
+    check(&any, &transient).expect("valid");
     let twice = [puppet("a"), puppet("a")];
     assert!(matches!(check(&any, &twice), Err(Error::Duplicate(_))));
 }
