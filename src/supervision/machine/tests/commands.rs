@@ -192,3 +192,20 @@ fn reports_nobody_takes_do_not_pile_up() {
     }
     assert_eq!(machine.drain_reports().len(), crate::supervision::machine::REPORTS);
 }
+
+#[test]
+fn a_start_that_fails_while_its_stop_is_due_counts_nothing() {
+    let spec = Spec { parallel_start: true, ..spec(Strategy::OneForAll) };
+    let mut machine = Machine::new(spec);
+    (0..2).for_each(|_| _ = machine.add(child(Restart::Permanent)));
+    machine.boot().expect("fresh");
+    assert_eq!(machine.orders(ZERO), [Order::Start(0), Order::Start(1)]);
+    machine.started(1, ZERO);
+    machine.shutdown();
+    assert_eq!(machine.orders(ZERO), [Order::Stop(1)]);
+    machine.start_failed(0, ZERO);
+    machine.ended(1, End::Normal, ZERO);
+    assert!(machine.orders(ZERO).is_empty());
+    assert_eq!(machine.phase(), State::Ended(Ended::Shutdown));
+    assert!(machine.drain_reports().is_empty());
+}

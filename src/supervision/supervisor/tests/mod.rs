@@ -3,6 +3,7 @@
 mod heartbeat;
 mod otp_cases;
 mod pitfalls;
+mod storm;
 
 use std::sync::Arc;
 
