@@ -2,6 +2,7 @@
 
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::actor::Msg;
 use super::spec::Start;
@@ -47,7 +48,7 @@ pub(super) async fn live(
         Ok(started) => started,
         Err(error) => return teller.tell(Step::Failed(describe(&error))),
     };
-    let Started { cell, ready } = started;
+    let Started { cell, mut over, ready } = started;
     teller.tell(Step::Spawned(cell.clone()));
     let ready = async {
         match ready {
@@ -58,29 +59,30 @@ pub(super) async fn live(
     let up = tokio::select! {
         biased;
         up = ready => up,
-        () = gone(&cell) => return,
+        () = gone(&mut over) => return,
     };
     match up {
         Ok(()) => teller.tell(Step::Ready),
         Err(error) => {
             teller.tell(Step::Failed(describe(&error)));
             cell.stop(None);
-            return gone(&cell).await;
+            return gone(&mut over).await;
         }
     }
     tokio::select! {
         biased;
-        () = gone(&cell) => return,
+        () = gone(&mut over) => return,
         () = heartbeat::wedged(heartbeat, &cell) => {}
     }
     teller.tell(Step::Failed("no sign of life".to_owned()));
     cell.kill();
-    gone(&cell).await;
+    gone(&mut over).await;
 }
 
-/// Also true of a child that unlinked itself: this watches the actor, not the link.
-async fn gone(cell: &ActorCell) {
-    let _ = cell.wait(None).await;
+/// Waits for the actor's task, not for its word: ractor calls an actor stopped before the state of one that failed is dropped,
+/// and says nothing of one that unlinked itself.
+async fn gone(over: &mut JoinHandle<()>) {
+    let _ = over.await;
 }
 
 fn describe(error: &ActorProcessingErr) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, SpawnErr};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::actor::{Arguments, Msg, SHUTDOWN, Supervisor};
 use super::{Error, Options};
@@ -69,6 +70,8 @@ pub struct Context {
 /// A child that was spawned.
 pub struct Started {
     pub(super) cell: ActorCell,
+    /// Ends when nothing of the actor is left.
+    pub(super) over: JoinHandle<()>,
     pub(super) ready: Option<BoxFuture<Result<(), ActorProcessingErr>>>,
 }
 
@@ -209,9 +212,9 @@ impl Context {
         arguments: A::Arguments,
     ) -> Result<Started, SpawnErr> {
         let name = Some(self.name.clone());
-        let (actor, _) =
+        let (actor, over) =
             Actor::spawn_linked(name, actor, arguments, self.supervisor.clone()).await?;
-        Ok(Started { cell: actor.get_cell(), ready: None })
+        Ok(Started { cell: actor.get_cell(), over, ready: None })
     }
 }
 

@@ -2,15 +2,17 @@
 //! lives at a time, every command is answered, and the end leaves nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use tokio::sync::Notify;
 
 use crate::supervision::machine::Spec;
 use crate::supervision::supervisor::{ChildSpec, Handle, start};
 use crate::supervision::task;
-use crate::supervision::testing::{Do, Journal, options, root, spec};
+use crate::supervision::testing::{Do, Journal, options, root, spec, tell};
 use crate::types::policy::{Intensity, OnLimit, Strategy};
 
 /// Counts its lives while they last.
@@ -90,4 +92,84 @@ async fn a_storm_from_all_sides_ends_in_order() {
             journal.take().into_iter().filter(|line| line.starts_with("start_failed")).collect();
         assert!(failed.is_empty(), "{strategy:?}: {failed:?}");
     }
+}
+
+/// Notices when the next life begins before the state of this one is dropped.
+struct Lingering {
+    /// Wakes another task: the one woken last on this thread would run only after this drop, whoever it is.
+    elsewhere: Arc<Notify>,
+    next: Arc<AtomicBool>,
+    overlap: Arc<AtomicBool>,
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.elsewhere.notify_one();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            if self.next.load(Ordering::SeqCst) {
+                return self.overlap.store(true, Ordering::SeqCst);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+struct Linger {
+    elsewhere: Arc<Notify>,
+    lives: Arc<AtomicUsize>,
+    next: Arc<AtomicBool>,
+    overlap: Arc<AtomicBool>,
+}
+
+impl Actor for Linger {
+    type Msg = Do;
+    type State = Lingering;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Do>, (): ()) -> Result<Lingering, ActorProcessingErr> {
+        let later = self.lives.fetch_add(1, Ordering::SeqCst) > 0;
+        self.next.fetch_or(later, Ordering::SeqCst);
+        let (next, overlap) = (Arc::clone(&self.next), Arc::clone(&self.overlap));
+        Ok(Lingering { elsewhere: Arc::clone(&self.elsewhere), next, overlap })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Do>,
+        _: Do,
+        _: &mut Lingering,
+    ) -> Result<(), ActorProcessingErr> {
+        Err("crashed on purpose".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p6_the_state_of_a_failed_child_is_dropped_before_its_next_life() {
+    let (next, overlap) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let lives = Arc::new(AtomicUsize::new(0));
+    let elsewhere = Arc::new(Notify::new());
+    let given_elsewhere = Arc::clone(&elsewhere);
+    let _woken = task::spawn("elsewhere", async move { elsewhere.notified().await });
+    let (given_next, given_overlap, given_lives) =
+        (Arc::clone(&next), Arc::clone(&overlap), Arc::clone(&lives));
+    let child = ChildSpec::worker("a", move |context| {
+        let actor = Linger {
+            elsewhere: Arc::clone(&given_elsewhere),
+            lives: Arc::clone(&given_lives),
+            next: Arc::clone(&given_next),
+            overlap: Arc::clone(&given_overlap),
+        };
+        async move { Ok(context.spawn(actor, ()).await?) }
+    });
+    let journal = Journal::default();
+    let handle = start(root(), options(spec(Strategy::OneForOne), vec![child], &journal))
+        .await
+        .expect("boots");
+    tell(&handle, "a", Do::Crash).await;
+    while !next.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!overlap.load(Ordering::SeqCst), "two lives at a time");
+    handle.shutdown().await;
 }
