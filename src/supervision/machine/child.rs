@@ -85,7 +85,7 @@ pub(super) enum Goal {
     Rest(Why),
 }
 
-/// Who wants the next start: decides what a failed one means.
+/// Who wants the next start: decides what a failed one means. Once it has been up, every further start is a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     Boot,
@@ -162,10 +162,10 @@ impl Child {
     /// A sibling's restart takes it along: also one that rests, never a temporary one, which is let go.
     pub(super) fn join_restart(&mut self) {
         if self.spec.restart == Restart::Temporary {
-            if self.goal == Goal::Run {
+            if self.goal == Goal::Run && self.runs() {
                 self.rest(Why::WithGroup);
             }
-            self.planned = self.life != Life::Down;
+            self.planned |= self.life != Life::Down;
             return;
         }
         self.recycle = self.runs();

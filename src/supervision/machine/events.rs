@@ -10,9 +10,10 @@ use crate::supervision::{backoff, strategy};
 /// Who goes down and up with a child that is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Along {
-    /// Whom the strategy names: the child had been up.
+    /// Whom the strategy names. A restart that fails takes them along again, as in OTP: of a `one_for_all` also those that were
+    /// already back.
     Group,
-    /// Only a start failed: siblings that came up stay, those queued after it still wait for it.
+    /// A first start failed: nobody ever ran beside it. Those queued after it still wait for it.
     Nobody,
 }
 
@@ -42,7 +43,7 @@ impl Machine {
         }
         self.revive()?;
         let child = self.known(slot)?;
-        child.run_afresh(Cause::Hand);
+        child.run_afresh(Cause::Restart);
         child.life = Life::Up { since: now };
         child.planned = false;
         Ok(())
@@ -97,6 +98,7 @@ impl Machine {
             return;
         }
         child.life = Life::Up { since: now };
+        child.cause = Cause::Restart;
         child.planned &= child.needs_stop();
     }
 
@@ -107,16 +109,19 @@ impl Machine {
             return self.ended(slot, End::Abnormal, now);
         }
         match (child.cause, self.spec.boot) {
-            (Cause::Boot, Boot::Undo) => {
-                self.gone(slot);
-                self.rest(slot, Why::StartFailed);
-                self.end_because(slot, Ended::BootFailed { slot });
+            (Cause::Restart, _) => self.failed(slot, End::Abnormal, now, Along::Group),
+            (Cause::Boot | Cause::Hand, Boot::Retry) => {
+                self.failed(slot, End::Abnormal, now, Along::Nobody);
             }
             (Cause::Hand, Boot::Undo) => {
                 self.gone(slot);
                 self.rest(slot, Why::StartFailed);
             }
-            _ => self.failed(slot, End::Abnormal, now, Along::Nobody),
+            (Cause::Boot, Boot::Undo) => {
+                self.gone(slot);
+                self.rest(slot, Why::StartFailed);
+                self.end_because(slot, Ended::BootFailed { slot });
+            }
         }
     }
 
@@ -204,7 +209,6 @@ impl Machine {
         child.attempt = child.attempt.saturating_add(1);
         child.until = (!delay.is_zero()).then(|| now.saturating_add(delay));
         child.held = over;
-        child.cause = Cause::Restart;
         child.planned = in_group;
         let attempt = child.attempt;
         self.report(Report::Restarting { slot, attempt, delay, held: over, pulled_down });

@@ -125,6 +125,40 @@ fn the_rest_waits_for_the_one_that_fails_otp_rest_for_one_other_child_fails_rest
 }
 
 #[test]
+fn all_go_down_again_when_one_fails_otp_one_for_all_other_child_fails_restart() {
+    use Order::{Start, Stop};
+    let mut machine = up(spec(Strategy::OneForAll), &[child(Restart::Permanent); 3]);
+    machine.ended(2, End::Abnormal, ZERO);
+    for stopped in [1, 0] {
+        assert_eq!(machine.orders(ZERO), [Stop(stopped)]);
+        machine.ended(stopped, End::Normal, ZERO);
+    }
+    assert_eq!(machine.orders(ZERO), [Start(0)]);
+    machine.started(0, ZERO);
+    assert_eq!(machine.orders(ZERO), [Start(1)]);
+    machine.start_failed(1, ZERO);
+    assert_eq!(settle(&mut machine, ZERO), [Stop(0), Start(0), Start(1), Start(2)]);
+}
+
+#[test]
+fn a_failed_first_start_disturbs_nobody_and_loses_no_temporary_child() {
+    let children = [child(Restart::Permanent); 3];
+    let children = [children[0], children[1], child(Restart::Temporary)];
+    let mut machine = Machine::new(spec(Strategy::OneForAll));
+    children.into_iter().for_each(|child| _ = machine.add(child));
+    machine.boot().expect("fresh");
+    assert_eq!(machine.orders(ZERO), [Order::Start(0)]);
+    machine.started(0, ZERO);
+    assert_eq!(machine.orders(ZERO), [Order::Start(1)]);
+    for _ in 0..2 {
+        machine.start_failed(1, ZERO);
+        assert_eq!(machine.orders(ZERO), [Order::Start(1)]);
+    }
+    machine.started(1, ZERO);
+    assert_eq!(settle(&mut machine, ZERO), [Order::Start(2)]);
+}
+
+#[test]
 fn a_transient_child_rests_after_a_normal_end_otp_transient_normal() {
     let mut machine = up(spec(Strategy::OneForOne), &[child(Restart::Transient)]);
     machine.ended(0, End::Normal, ZERO);
