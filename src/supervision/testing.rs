@@ -115,6 +115,7 @@ impl Journal {
             let line = match event {
                 Event::Started { id, .. } => format!("start {id}"),
                 Event::StartFailed { id, .. } => format!("start_failed {id}"),
+                Event::Ignored { id } => format!("ignore {id}"),
                 Event::Exited { id, end: End::Abnormal, .. } => format!("exit {id} crash"),
                 Event::Exited { id, end: End::Normal, .. } => format!("exit {id} normal"),
                 Event::Stopped { id, killed: false } => format!("stop {id} shutdown"),

@@ -35,6 +35,8 @@ pub enum Why {
     Ended(End),
     /// It was stopped with its group: as a temporary bystander of a restart, or at the end of the supervisor.
     WithGroup,
+    /// It said at its start that it has nothing to do (OTP `ignore`).
+    Ignored,
     /// It restarted too often.
     GaveUp,
     /// Its start by hand, or the first start of all, failed under [`super::Boot::Undo`].

@@ -125,6 +125,19 @@ impl Machine {
         }
     }
 
+    /// Answer to [`super::Order::Start`]: it has nothing to do (OTP `ignore`) and rests; nothing is counted.
+    pub fn ignored(&mut self, slot: usize) {
+        let Ok(child) = self.known(slot) else { return };
+        if child.life != Life::Starting {
+            return;
+        }
+        let again = child.needs_stop();
+        self.gone(slot);
+        if !again {
+            self.rest(slot, Why::Ignored);
+        }
+    }
+
     /// The child is gone: by itself, or as the answer to [`super::Order::Stop`].
     pub fn ended(&mut self, slot: usize, how: End, now: Duration) {
         let Ok(child) = self.known(slot) else { return };

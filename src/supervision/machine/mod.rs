@@ -67,7 +67,8 @@ pub enum Boot {
 /// What the driver does next. Each order is answered exactly once, except a `Start` that a `Stop` follows before its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Start the child in this slot; answer [`Machine::started`] or [`Machine::start_failed`].
+    /// Start the child in this slot; answer [`Machine::started`], [`Machine::start_failed`] or
+    /// [`Machine::ignored`].
     Start(usize),
     /// Make sure the child in this slot is gone, running or still starting; answer [`Machine::ended`].
     Stop(usize),

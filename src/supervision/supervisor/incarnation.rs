@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::actor::Msg;
 use super::spec::Start;
-use super::{Context, Started};
+use super::{Context, Ignore, Started};
 use crate::supervision::heartbeat::{self, Heartbeat};
 
 /// Which life of which child a message is about: a message about an earlier life is nobody's.
@@ -23,6 +23,8 @@ pub(super) enum Step {
     Spawned(ActorCell),
     /// It is up.
     Ready,
+    /// It has nothing to do.
+    Ignored,
     /// It did not come up, or was found wedged.
     Failed(String),
     /// Nothing of it is left. Always the last.
@@ -46,6 +48,7 @@ pub(super) async fn live(
     };
     let started = match spawned {
         Ok(started) => started,
+        Err(error) if Ignore::is(&error) => return teller.tell(Step::Ignored),
         Err(error) => return teller.tell(Step::Failed(describe(&error))),
     };
     let Started { cell, mut over, ready } = started;

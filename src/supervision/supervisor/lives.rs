@@ -38,6 +38,7 @@ impl State {
             end: None,
             stop: Stop::No,
             up: false,
+            ignored: false,
             _task: task::spawn(name.clone(), alive),
             name,
         });
@@ -102,6 +103,7 @@ impl State {
                     self.tell(Event::Started { id, generation });
                 }
             }
+            Step::Ignored => run.ignored = true,
             Step::Failed(reason) => _ = run.end.get_or_insert((End::Abnormal, reason)),
             Step::Gone => self.gone(slot, now),
         }
@@ -113,6 +115,10 @@ impl State {
         let id = child.spec.id.clone();
         if let Some(cell) = &run.cell {
             self.actors.remove(&cell.get_id());
+        }
+        if run.ignored && run.stop == Stop::No {
+            self.tell(Event::Ignored { id });
+            return self.machine.ignored(slot);
         }
         let unknown = || (End::Abnormal, "ended without a word".to_owned());
         let (end, reason) = run.end.unwrap_or_else(unknown);

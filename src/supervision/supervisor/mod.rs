@@ -27,7 +27,7 @@ use super::machine::{End, Ended, Phase, Refusal, Spec};
 use super::tree::Branch;
 use actor::Supervisor;
 pub use handle::Handle;
-pub use spec::{ChildSpec, Context, Shutdown, Started, check};
+pub use spec::{ChildSpec, Context, Ignore, Shutdown, Started, check};
 
 /// What a supervisor is made of.
 pub struct Options {
@@ -58,6 +58,11 @@ pub enum Event {
         id: String,
         /// Why.
         reason: String,
+    },
+    /// A child had nothing to do.
+    Ignored {
+        /// Which.
+        id: String,
     },
     /// A child ended by itself.
     Exited {

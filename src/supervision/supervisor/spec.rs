@@ -75,6 +75,21 @@ pub struct Started {
     pub(super) ready: Option<BoxFuture<Result<(), ActorProcessingErr>>>,
 }
 
+/// The error of a start that has nothing to do (OTP `ignore`), returned by the start closure or `pre_start`: the child rests, and
+/// nothing is restarted or undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nothing to do")]
+pub struct Ignore;
+
+impl Ignore {
+    pub(super) fn is(error: &ActorProcessingErr) -> bool {
+        match error.downcast_ref::<SpawnErr>() {
+            Some(SpawnErr::StartupFailed(inner)) => inner.is::<Self>(),
+            _ => error.is::<Self>(),
+        }
+    }
+}
+
 /// Looks for mistakes in child specs without starting anything (OTP `check_childspecs`).
 ///
 /// # Errors

@@ -56,6 +56,7 @@ pub(super) struct Run {
     pub(super) end: Option<(End, String)>,
     pub(super) stop: Stop,
     pub(super) up: bool,
+    pub(super) ignored: bool,
     pub(super) _task: Task,
 }
 
@@ -249,10 +250,10 @@ impl State {
         let temporary = |child: &Child| child.spec.restart == Restart::Temporary;
         for slot in 0..self.children.len() {
             let Some(child) = &self.children[slot] else { continue };
-            let phase = self.machine.child(slot);
-            let over = matches!(phase, Some(Phase::Idle { why }) if why != Why::NeverStarted);
+            let Some(phase) = self.machine.child(slot) else { continue };
+            let over = matches!(phase, Phase::Idle { why } if why != Why::NeverStarted);
             if over && temporary(child) && self.machine.remove(slot).is_ok() {
-                self.answer_slot(slot, Phase::Idle { why: Why::WithGroup });
+                self.answer_slot(slot, phase);
                 self.forget(slot);
             }
         }
@@ -285,7 +286,8 @@ impl State {
             let waiting = &self.waiting[index];
             let answer = match (waiting.up, phase) {
                 _ if waiting.slot != slot => continue,
-                (true, Phase::Up { .. }) | (false, Phase::Idle { .. }) => Ok(()),
+                (true, Phase::Up { .. } | Phase::Idle { why: Why::Ignored }) => Ok(()),
+                (false, Phase::Idle { .. }) => Ok(()),
                 (true, Phase::Idle { .. } | Phase::Backoff { .. }) => Err(failed()),
                 (true, Phase::Queued | Phase::Starting | Phase::Stopping) => continue,
                 // A later start won over this stop, once the child is up again.

@@ -159,6 +159,19 @@ fn a_failed_first_start_disturbs_nobody_and_loses_no_temporary_child() {
 }
 
 #[test]
+fn a_child_with_nothing_to_do_rests_and_the_others_go_on_otp_ignore() {
+    let mut machine = Machine::new(spec(Strategy::RestForOne));
+    (0..2).for_each(|_| _ = machine.add(child(Restart::Permanent)));
+    machine.boot().expect("fresh");
+    assert_eq!(machine.orders(ZERO), [Order::Start(0)]);
+    machine.ignored(0);
+    assert_eq!(machine.child(0), Some(Phase::Idle { why: Why::Ignored }));
+    assert_eq!(settle(&mut machine, ZERO), [Order::Start(1)]);
+    machine.start_child(0).expect("known and down");
+    assert_eq!(settle(&mut machine, ZERO), [Order::Start(0)]);
+}
+
+#[test]
 fn a_transient_child_rests_after_a_normal_end_otp_transient_normal() {
     let mut machine = up(spec(Strategy::OneForOne), &[child(Restart::Transient)]);
     machine.ended(0, End::Normal, ZERO);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{failing, nested, started};
 use crate::supervision::dynamic;
 use crate::supervision::machine::{Boot, Phase, Spec};
-use crate::supervision::supervisor::{Error, Handle, Shutdown, check, start};
+use crate::supervision::supervisor::{ChildSpec, Error, Handle, Ignore, Shutdown, check, start};
 use crate::supervision::testing::{
     Do, Journal, Puppet, options, puppet, puppet_like, root, settled, spec, tell,
 };
@@ -223,4 +223,26 @@ async fn nothing_is_left_behind_when_a_supervisor_is_dropped_on_the_floor() {
     handle.cell().kill();
     handle.ended().await;
     child.wait(Some(Duration::from_secs(1))).await.expect("killed with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_ignores_its_start_is_kept_down_otp_ignore() {
+    let ignores = ChildSpec::worker("a", |context| async move {
+        if context.generation == 1 {
+            return Err(Ignore.into());
+        }
+        Ok(context.spawn(Puppet::default(), ()).await?)
+    });
+    let temporary = ChildSpec::worker("t", |_| async { Err(Ignore.into()) });
+    let journal = Journal::default();
+    let children = vec![ignores, puppet("b"), temporary.restart(Restart::Temporary)];
+    let options = options(spec(Strategy::OneForOne), children, &journal);
+    let handle = start(root(), options).await.expect("boots");
+    assert_eq!(journal.take(), ["ignore a", "start b", "ignore t"]);
+    let ids: Vec<String> =
+        handle.children().await.expect("alive").into_iter().map(|view| view.id).collect();
+    assert_eq!(ids, ["a", "b"]);
+    handle.start_child("a").await.expect("may be started by hand");
+    assert_eq!(journal.take(), ["start a"]);
+    handle.shutdown().await;
 }
