@@ -132,7 +132,10 @@ impl World {
                 }
                 Real::Starting(at, false) if at <= self.now => {
                     self.real[slot] = Real::Down;
-                    self.machine.start_failed(slot, self.now);
+                    match self.random.u8(..8) {
+                        0 => self.machine.ignored(slot),
+                        _ => self.machine.start_failed(slot, self.now),
+                    }
                     self.obey();
                 }
                 Real::Stopping(at) if at <= self.now => {
