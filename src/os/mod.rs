@@ -1,1 +1,13 @@
-//! The only `unsafe` of cafe.
+//! What cafe asks of Linux: processes, their ends and leftovers, cgroups, notify sockets, signals, the lock.
+//!
+//! Decides nothing: policy lives above. The only island that writes `unsafe`; each block says why it is sound
+//! and why it is needed.
+#![allow(unsafe_code)]
+
+pub mod children;
+pub mod error;
+pub mod pidfd;
+pub mod process;
+pub mod procfs;
+
+pub use error::Error;
