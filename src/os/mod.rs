@@ -6,8 +6,13 @@
 
 pub mod children;
 pub mod error;
+pub mod family;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
+pub mod reaper;
+
+#[cfg(test)]
+mod isolated;
 
 pub use error::Error;

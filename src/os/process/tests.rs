@@ -163,9 +163,14 @@ async fn users_and_permissions() {
     assert!(lines[3].starts_with("nobody /"));
     let capabilities = lines.iter().find(|line| line.starts_with("CapEff")).expect("is listed");
     assert!(capabilities.ends_with("0000000000000000"), "{capabilities}");
-    nobody.nice = Some(5);
+    // The limit counts the processes that the user has, so let it have one.
+    let mut other = command(&["sleep", "1000"]);
+    other.user = Some("nobody".to_owned());
+    let mut other = spawner().spawn(other).await.expect("starts");
     nobody.rlimits = vec![(Resource::RLIMIT_NPROC, 0)];
     assert_eq!(refusal(nobody).await.code(), Code::OutOfResources, "no process left for it");
+    other.signal(9).expect("signals");
+    other.wait().await.expect("ends");
 }
 
 #[tokio::test]

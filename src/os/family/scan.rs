@@ -1,0 +1,240 @@
+//! One pass over cafe's orphans, which answers for any number of services. Reads `/proc`: blocks for moments.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+
+use super::{Family, MARK, Remaining};
+use crate::os::children::Children;
+use crate::os::{Error, procfs};
+
+/// Passes until two agree.
+const PASSES: usize = 8;
+
+/// Longest environment looked at; the kernel allows more, but then the mark is not in it by accident.
+const ENVIRONMENT_BYTES: u64 = 1 << 20;
+
+/// The orphans there were at one moment, with their descendants.
+#[derive(Debug)]
+pub struct Scan {
+    trees: Vec<Vec<Found>>,
+    settled: bool,
+}
+
+/// One look at all orphans.
+struct Pass {
+    orphans: BTreeSet<u32>,
+    trees: Vec<Vec<Found>>,
+    /// Listed, but ended before it was looked at: its children may have been missed.
+    ended: HashSet<u32>,
+}
+
+#[derive(Debug)]
+struct Found {
+    pid: u32,
+    start_time: u64,
+    session: u32,
+    group: u32,
+    mark: Option<String>,
+}
+
+impl Scan {
+    /// Looks at all children of this process that nobody waits for, and below them. Blocks.
+    pub(super) fn new(known: &Children) -> Result<Self, Error> {
+        let failed = |source| Error::system("list", "the children of cafe", source);
+        // An orphan reaped while the list is read makes the kernel skip the one behind it (proc(5)).
+        let _reaper_out = known.shared_blocking();
+        let mut last = Pass::new(known).map_err(failed)?;
+        for _ in 1..PASSES {
+            let now = Pass::new(known).map_err(failed)?;
+            // The children of an orphan are orphans by the time it is seen to have ended. So what the first of
+            // two passes missed is listed in the second, and when both agree nothing was missed.
+            let settled = now.orphans == last.orphans && now.ended.is_subset(&last.ended);
+            last = now;
+            if settled {
+                return Ok(Self { trees: last.trees, settled });
+            }
+        }
+        Ok(Self { trees: last.trees, settled: false })
+    }
+
+    /// Whether a process that is not in it certainly was not there; `false` while orphans come and go too fast.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Every living process of the family: orphans of it with all their descendants, and while its main
+    /// process lives, the descendants of that. Never the main process itself.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn of(&self, family: &Family) -> Result<Vec<Remaining>, Error> {
+        let mut found = Vec::new();
+        for tree in &self.trees {
+            if tree.iter().any(|process| process.belongs_to(family)) {
+                found.extend(tree.iter().map(|process| (process.pid, process.start_time)));
+            }
+        }
+        let alive = procfs::sample(family.main).is_ok_and(|main| main.session == family.main);
+        if alive && let Ok(lineage) = Lineage::new() {
+            let below = tree(&lineage, family.main, &mut HashSet::new());
+            found.extend(below.iter().map(|process| (process.pid, process.start_time)));
+        }
+        let mut remaining = Vec::new();
+        for (pid, start_time) in found {
+            if pid != family.main {
+                remaining.extend(Remaining::open(pid, start_time)?);
+            }
+        }
+        Ok(remaining)
+    }
+}
+
+impl Pass {
+    fn new(known: &Children) -> io::Result<Self> {
+        let lineage = Lineage::new()?;
+        let orphans = lineage.orphans()?;
+        let unknown: Vec<u32> = {
+            let known = known.known();
+            orphans.iter().copied().filter(|pid| !known.contains(pid)).collect()
+        };
+        let mut ended = HashSet::new();
+        let trees = unknown.into_iter().map(|root| tree(&lineage, root, &mut ended)).collect();
+        Ok(Self { orphans, trees, ended })
+    }
+}
+
+impl Found {
+    /// `None` when it has ended.
+    fn look(pid: u32) -> Option<Self> {
+        let sample = procfs::sample(pid).ok().filter(|sample| sample.state != 'Z')?;
+        let (session, group) = (sample.session, sample.group);
+        let mark = mark_of(pid);
+        Some(Self { pid, start_time: sample.start_time, session, group, mark })
+    }
+
+    fn belongs_to(&self, family: &Family) -> bool {
+        match &self.mark {
+            Some(mark) => *mark == family.mark,
+            None => self.session == family.main || self.group == family.main,
+        }
+    }
+}
+
+/// A process that bears the mark of some service.
+#[derive(Debug)]
+pub struct Marked {
+    /// The service.
+    pub service: String,
+    /// The process.
+    pub process: Remaining,
+    /// Its session: equal to its process id for the main process of a service.
+    pub session: u32,
+}
+
+/// All processes on the machine with a mark of this state directory. Walks all of `/proc`: for the start after
+/// a crash of cafe only.
+///
+/// # Errors
+/// When `/proc` cannot be read, or no descriptor is left.
+pub fn marked(state_id: &str) -> Result<Vec<Marked>, Error> {
+    let failed = |source| Error::system("list", "/proc", source);
+    let mut marked = Vec::new();
+    for pid in numbers_in("/proc").map_err(failed)? {
+        if pid == std::process::id() {
+            continue;
+        }
+        let Some(found) = Found::look(pid) else { continue };
+        let service = found.mark.as_deref().and_then(|mark| mark.strip_prefix(state_id));
+        let Some(service) = service.and_then(|rest| rest.strip_prefix('/')) else { continue };
+        if let Some(process) = Remaining::open(pid, found.start_time)? {
+            marked.push(Marked { service: service.to_owned(), process, session: found.session });
+        }
+    }
+    Ok(marked)
+}
+
+/// The value of the mark in a process's environment; `None` without one, or when it is not ours to read.
+fn mark_of(pid: u32) -> Option<String> {
+    let mut environment = Vec::new();
+    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).ok()?;
+    let value = environment
+        .split(|&byte| byte == 0)
+        .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_owned()).ok()
+}
+
+/// The living processes from `root` down; what ended meanwhile goes to `ended`.
+fn tree(lineage: &Lineage, root: u32, ended: &mut HashSet<u32>) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([root]);
+    let mut next = vec![root];
+    while let Some(pid) = next.pop() {
+        match Found::look(pid) {
+            Some(living) => found.push(living),
+            None => drop(ended.insert(pid)),
+        }
+        let below = lineage.children_of(pid).unwrap_or_default();
+        next.extend(below.into_iter().filter(|&child| seen.insert(child)));
+    }
+    found
+}
+
+/// Who is whose child: from `/proc/PID/task/TID/children`, or from every `stat` where the kernel has no such
+/// file (it is a build option).
+enum Lineage {
+    Files,
+    Map(HashMap<u32, Vec<u32>>),
+}
+
+impl Lineage {
+    fn new() -> io::Result<Self> {
+        if fs::metadata("/proc/thread-self/children").is_ok() {
+            return Ok(Self::Files);
+        }
+        let mut map: HashMap<u32, Vec<u32>> = HashMap::new();
+        for pid in numbers_in("/proc")? {
+            if let Ok(sample) = procfs::sample(pid) {
+                map.entry(sample.parent).or_default().push(pid);
+            }
+        }
+        Ok(Self::Map(map))
+    }
+
+    /// The kernel gives orphans to the first thread of the subreaper; what other threads started is theirs.
+    fn orphans(&self) -> io::Result<BTreeSet<u32>> {
+        let own = std::process::id();
+        match self {
+            Self::Files => children_of_thread(own, own),
+            Self::Map(_) => self.children_of(own),
+        }
+    }
+
+    fn children_of(&self, pid: u32) -> io::Result<BTreeSet<u32>> {
+        if let Self::Map(map) = self {
+            return Ok(map.get(&pid).into_iter().flatten().copied().collect());
+        }
+        let mut children = BTreeSet::new();
+        for thread in numbers_in(&format!("/proc/{pid}/task"))? {
+            // On an error the thread has ended; its children are another thread's now.
+            children.extend(children_of_thread(pid, thread).unwrap_or_default());
+        }
+        Ok(children)
+    }
+}
+
+fn children_of_thread(pid: u32, thread: u32) -> io::Result<BTreeSet<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
+    Ok(text.split_whitespace().filter_map(number).collect())
+}
+
+fn numbers_in(directory: &str) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(directory)?;
+    Ok(entries.filter_map(|entry| number(entry.ok()?.file_name().to_str()?)).collect())
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok()
+}

@@ -1,0 +1,183 @@
+use std::ffi::OsString;
+use std::io::BufRead as _;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::os::isolated::in_own_process;
+use crate::os::process::{Child, Command, Spawner};
+use crate::os::reaper::Reaper;
+use crate::types::exit::Cause;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+struct Fixture {
+    spawner: Spawner,
+    census: Census,
+    _reaping: tokio::task::JoinSet<()>,
+}
+
+fn fixture() -> Fixture {
+    let spawner = Spawner::with_threads(2).expect("starts");
+    let reaper = Reaper::new(Arc::clone(spawner.children())).expect("subreaper");
+    let census = Census::new(Arc::clone(spawner.children()));
+    let mut reaping = tokio::task::JoinSet::new();
+    reaping.spawn(reaper.run());
+    Fixture { spawner, census, _reaping: reaping }
+}
+
+/// Starts a script that writes as many lines as it leaves processes behind; gives these lines.
+async fn start(fixture: &Fixture, name: &str, script: &str, lines: usize) -> (Child, Vec<u32>) {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let path = std::env::var_os("PATH").expect("has a PATH");
+    let command = Command {
+        argv: ["sh", "-c", script].map(OsString::from).into(),
+        env: vec![("PATH".into(), path), variable(&state(), name)],
+        cwd: "/".into(),
+        descriptors: vec![(1, Arc::new(OwnedFd::from(writer)))],
+        ..Command::default()
+    };
+    let child = fixture.spawner.spawn(command).await.expect("starts");
+    let read = tokio::task::spawn_blocking(move || {
+        let lines = std::io::BufReader::new(reader).lines().take(lines);
+        lines.map(|line| line.expect("reads").trim().parse().expect("is a number")).collect()
+    });
+    (child, read.await.expect("runs"))
+}
+
+fn pids(remaining: &[Remaining]) -> Vec<u32> {
+    let mut pids: Vec<_> = remaining.iter().map(|process| process.pid).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// Ends the main process, and gives what it leaves behind.
+async fn leave(child: &mut Child) {
+    child.signal(libc::SIGKILL).expect("signals");
+    let killed = Cause::Signal { signal: 9, core: false };
+    assert_eq!(child.wait().await.expect("ends").cause, killed);
+}
+
+async fn gone(pids: &[u32]) {
+    while pids.iter().any(|&pid| procfs::sample(pid).is_ok()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn group_session_and_escapees_are_found_and_killed_and_no_one_else() {
+    let name = "os::family::tests::group_session_and_escapees_are_found_and_killed_and_no_one_else";
+    in_own_process(name, async {
+        let fixture = fixture();
+        // In the group; in a session of its own; double-forked into a session of its own, with children there.
+        let script = "sh -c 'echo $$; exec sleep 1000' & \
+            setsid sh -c 'echo $$; exec sleep 1000' & \
+            (setsid sh -c 'sleep 1000 & echo $!; echo $$; wait' &) & wait";
+        let (mut child, mut left) = start(&fixture, "escaping", script, 4).await;
+        left.sort_unstable();
+        let (mut other, others) =
+            start(&fixture, "other", "setsid sh -c 'echo $$; exec sleep 1000' & wait", 1).await;
+        let family = Family::new(&state(), "escaping", child.pid());
+        let alive = fixture.census.remaining(&family).await.expect("looks");
+        assert!(left.iter().all(|pid| pids(&alive).contains(pid)), "found while main lives");
+        assert!(!pids(&alive).contains(&child.pid()), "main is not a leftover");
+        leave(&mut child).await;
+        leave(&mut other).await;
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        assert!(left.iter().all(|pid| pids(&remaining).contains(pid)));
+        let found = fixture.census.kill_all(&family, WITHIN).await.expect("kills");
+        assert!(found >= left.len(), "{found}");
+        gone(&left).await;
+        assert!(fixture.census.remaining(&family).await.expect("looks").is_empty());
+        let family = Family::new(&state(), "other", other.pid());
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        assert_eq!(pids(&remaining), others, "the other service was left alone");
+        assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
+        gone(&others).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cleared_environment_is_found_by_session_and_below_main_by_descent() {
+    let name =
+        "os::family::tests::a_cleared_environment_is_found_by_session_and_below_main_by_descent";
+    in_own_process(name, async {
+        let fixture = fixture();
+        // Leaves the group (job control gives it one of its own), not the session, and has no mark.
+        let script = "perl -e 'setpgrp(0, 0); %ENV = (); $| = 1; print \"$$\\n\"; \
+            exec(\"/bin/sleep\", \"1000\")' & wait";
+        let (mut child, left) = start(&fixture, "cleared", script, 1).await;
+        let sample = procfs::sample(left[0]).expect("runs");
+        assert_eq!((sample.session, sample.group), (child.pid(), left[0]));
+        let family = Family::new(&state(), "cleared", child.pid());
+        leave(&mut child).await;
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        assert_eq!(pids(&remaining), left);
+        assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
+        gone(&left).await;
+        // Leaves all, and has no mark: found by descent while main lives.
+        let script = "env -i setsid sh -c 'echo $$; exec sleep 1000' & wait";
+        let (mut child, left) = start(&fixture, "lost", script, 1).await;
+        let family = Family::new(&state(), "lost", child.pid());
+        assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
+        child.wait().await.expect("ends");
+        gone(&left).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_family_that_forks_all_the_time_is_killed_in_the_end() {
+    let name = "os::family::tests::a_family_that_forks_all_the_time_is_killed_in_the_end";
+    in_own_process(name, async {
+        let fixture = fixture();
+        // Each process hands over to a successor in a new session and ends.
+        let script = "setsid perl -e '$| = 1; print \"$$\\n\"; \
+            while (1) { my $p = fork; if ($p) { exit 0 } use POSIX; POSIX::setsid(); \
+            select(undef, undef, undef, 0.002) }' & wait";
+        let (mut child, _) = start(&fixture, "hydra", script, 1).await;
+        let family = Family::new(&state(), "hydra", child.pid());
+        leave(&mut child).await;
+        fixture.census.kill_all(&family, WITHIN).await.expect("kills");
+        assert!(marked(&state()).expect("walks").is_empty(), "none is left on the machine");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn marked_processes_are_found_on_the_whole_machine() {
+    let name = "os::family::tests::marked_processes_are_found_on_the_whole_machine";
+    in_own_process(name, async {
+        let fixture = fixture();
+        let (mut child, _) = start(&fixture, "crashed", "echo 1; exec sleep 1000", 1).await;
+        let found = marked(&state()).expect("walks");
+        let main = found.iter().find(|found| found.process.pid == child.pid()).expect("is found");
+        assert_eq!((main.service.as_str(), main.session), ("crashed", child.pid()));
+        assert!(marked("another").expect("walks").is_empty(), "another state directory");
+        leave(&mut child).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_share_scans() {
+    let name = "os::family::tests::many_who_ask_at_once_share_scans";
+    in_own_process(name, async {
+        let fixture = fixture();
+        let scans = (0..100).map(|_| fixture.census.scan());
+        let scans = futures_util::future::join_all(scans).await;
+        let mut different: Vec<_> =
+            scans.iter().map(|scan| Arc::as_ptr(scan.as_ref().expect("scans"))).collect();
+        different.sort_unstable();
+        different.dedup();
+        assert!(different.len() < 10, "{} scans", different.len());
+    })
+    .await;
+}
+
+/// Tests run beside each other, and some look at the whole machine.
+fn state() -> String {
+    format!("test-{}", std::process::id())
+}
