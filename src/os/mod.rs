@@ -7,10 +7,13 @@
 pub mod children;
 pub mod error;
 pub mod family;
+pub mod lock;
+pub mod notify;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
 pub mod reaper;
+pub mod signal;
 
 #[cfg(test)]
 mod isolated;
