@@ -1,0 +1,62 @@
+//! Limits of a cgroup: files written, or the controller named that is missing.
+
+use std::fs;
+
+use super::{Cgroup, Hierarchy};
+use crate::os::Error;
+
+/// What a service may use; absent means unlimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Above this many bytes it is slowed down and its memory reclaimed (`memory.high`).
+    pub memory_high: Option<u64>,
+    /// Above this many bytes it is killed (`memory.max`).
+    pub memory_max: Option<u64>,
+    /// Its share when CPU is short, 1 to 10000, 100 unless given (`cpu.weight`).
+    pub cpu_weight: Option<u32>,
+    /// How much CPU it gets at most, percent of one core (`cpu.max`).
+    pub cpu_percent: Option<u32>,
+    /// How many threads it may have (`pids.max`).
+    pub tasks_max: Option<u64>,
+}
+
+/// `cpu.max` counts per this period, microseconds: the kernel's own default.
+const CPU_PERIOD: u64 = 100_000;
+
+impl Cgroup {
+    /// Applies limits; one that is no longer given is lifted. Takes effect at once, also on what runs.
+    ///
+    /// # Errors
+    /// [`Error::ControllerMissing`] names what is not delegated to cafe.
+    pub fn limit(&self, hierarchy: &Hierarchy, limits: &Limits) -> Result<(), Error> {
+        let number = |limit: Option<u64>| limit.map(|limit| limit.to_string());
+        let weight = limits.cpu_weight.map(|weight| weight.to_string());
+        let cpu_max = limits
+            .cpu_percent
+            .map(|percent| format!("{} {CPU_PERIOD}", u64::from(percent) * (CPU_PERIOD / 100)));
+        for (controller, file, wanted, unlimited) in [
+            ("memory", "memory.high", number(limits.memory_high), "max"),
+            ("memory", "memory.max", number(limits.memory_max), "max"),
+            ("cpu", "cpu.weight", weight, "100"),
+            ("cpu", "cpu.max", cpu_max, "max"),
+            ("pids", "pids.max", number(limits.tasks_max), "max"),
+        ] {
+            let path = self.path.join(file);
+            let value = match wanted {
+                Some(value) => {
+                    if !hierarchy.enable(controller)? {
+                        let cgroup = hierarchy.own().to_owned();
+                        return Err(Error::ControllerMissing { file, controller, cgroup });
+                    }
+                    value
+                }
+                // Without its controller the file is not there, and nothing is limited.
+                None if path.is_file() => unlimited.to_owned(),
+                None => continue,
+            };
+            fs::write(&path, value)
+                .map_err(|source| Error::system("write", path.display().to_string(), source))?;
+        }
+        Ok(())
+    }
+}
