@@ -10,8 +10,8 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// Children of this process that have a waiter.
 ///
 /// Between a clone and its registration a child looks like an orphan, and between a status taken and the
-/// entry's removal its number may be given anew. Both are done while holding [`Children::shared`]; the reaper
-/// scans while holding [`Children::exclusive`], so it sees neither gap.
+/// entry's removal its number may be given anew. Both are done while holding `shared`; the reaper
+/// scans while holding `exclusive`, so it sees neither gap.
 #[derive(Debug, Default)]
 pub struct Children {
     gate: RwLock<()>,

@@ -73,14 +73,12 @@ impl Census {
         let deadline = Instant::now() + within;
         let mut found = 0;
         loop {
-            let scan = self.scan().await?;
-            let remaining = scan.of(family)?;
-            let late = Instant::now() >= deadline;
-            if remaining.is_empty() && (scan.is_settled() || late) {
+            let (remaining, clear) = self.scan().await?.verdict(family)?;
+            if clear {
                 return Ok(found);
             }
-            if late {
-                return Err(still_there(&remaining));
+            if Instant::now() >= deadline {
+                return Err(still_there(family, &remaining));
             }
             found += remaining.len();
             // A family that forks could outrun us one by one: the group goes at once. Only after the look, as
@@ -103,7 +101,9 @@ impl Census {
     }
 }
 
-fn still_there(remaining: &[Remaining]) -> Error {
+/// Names what hangs, or the service when its processes change too fast to name.
+fn still_there(family: &Family, remaining: &[Remaining]) -> Error {
     let pids: Vec<_> = remaining.iter().map(|process| process.pid.to_string()).collect();
-    Error::system("kill", format!("process {}", pids.join(", ")), std::io::ErrorKind::TimedOut)
+    let subject = format!("what is left of {} (processes {})", family.mark, pids.join(", "));
+    Error::system("kill", subject, std::io::ErrorKind::TimedOut)
 }

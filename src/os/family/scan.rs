@@ -18,6 +18,7 @@ const ENVIRONMENT_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Scan {
     trees: Vec<Vec<Found>>,
+    /// Whether a process that is not in it certainly was not there; not so while orphans come and go too fast.
     settled: bool,
 }
 
@@ -58,37 +59,45 @@ impl Scan {
         Ok(Self { trees: last.trees, settled: false })
     }
 
-    /// Whether a process that is not in it certainly was not there; `false` while orphans come and go too fast.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.settled
-    }
-
     /// Every living process of the family: orphans of it with all their descendants, and while its main
     /// process lives, the descendants of that. Never the main process itself.
+    ///
+    /// Empty also when all of them ended since the scan: then only another scan tells whether they left any.
     ///
     /// # Errors
     /// When no descriptor is left.
     pub fn of(&self, family: &Family) -> Result<Vec<Remaining>, Error> {
-        let mut found = Vec::new();
-        for tree in &self.trees {
-            if tree.iter().any(|process| process.belongs_to(family)) {
-                found.extend(tree.iter().map(|process| (process.pid, process.start_time)));
-            }
-        }
+        open(self.members(family))
+    }
+
+    /// As [`Scan::of`], and whether the family certainly had no living process.
+    pub(super) fn verdict(&self, family: &Family) -> Result<(Vec<Remaining>, bool), Error> {
+        let members = self.members(family);
+        let clear = self.settled && members.is_empty();
+        Ok((open(members)?, clear))
+    }
+
+    /// Process ids and start times.
+    fn members(&self, family: &Family) -> Vec<(u32, u64)> {
+        let belongs = |tree: &&Vec<Found>| tree.iter().any(|process| process.belongs_to(family));
+        let mut members: Vec<_> = self.trees.iter().filter(belongs).flatten().map(id).collect();
         let alive = procfs::sample(family.main).is_ok_and(|main| main.session == family.main);
         if alive && let Ok(lineage) = Lineage::new() {
-            let below = tree(&lineage, family.main, &mut HashSet::new());
-            found.extend(below.iter().map(|process| (process.pid, process.start_time)));
+            members.extend(tree(&lineage, family.main, &mut HashSet::new()).iter().map(id));
         }
-        let mut remaining = Vec::new();
-        for (pid, start_time) in found {
-            if pid != family.main {
-                remaining.extend(Remaining::open(pid, start_time)?);
-            }
-        }
-        Ok(remaining)
+        members.retain(|&(pid, _)| pid != family.main);
+        members
     }
+}
+
+fn id(process: &Found) -> (u32, u64) {
+    (process.pid, process.start_time)
+}
+
+/// Those that still live.
+fn open(members: Vec<(u32, u64)>) -> Result<Vec<Remaining>, Error> {
+    let opened = members.into_iter().map(|(pid, start_time)| Remaining::open(pid, start_time));
+    opened.filter_map(Result::transpose).collect()
 }
 
 impl Pass {

@@ -136,7 +136,7 @@ async fn a_family_that_forks_all_the_time_is_killed_in_the_end() {
         // Each process hands over to a successor in a new session and ends.
         let script = "setsid perl -e '$| = 1; print \"$$\\n\"; \
             while (1) { my $p = fork; if ($p) { exit 0 } use POSIX; POSIX::setsid(); \
-            select(undef, undef, undef, 0.002) }' & wait";
+            select(undef, undef, undef, 0.002) }' & exec sleep 1000";
         let (mut child, _) = start(&fixture, "hydra", script, 1).await;
         let family = Family::new(&state(), "hydra", child.pid());
         leave(&mut child).await;

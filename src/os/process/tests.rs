@@ -344,3 +344,24 @@ async fn threads_end_with_the_last_handle_and_an_unwanted_child_is_killed() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn without_descriptors_a_start_fails_clearly_and_works_again_later() {
+    let name =
+        "os::process::tests::without_descriptors_a_start_fails_clearly_and_works_again_later";
+    crate::os::isolated::in_own_process(name, async {
+        nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, 64, 64).expect("limits");
+        let spawner = spawner();
+        let mut held: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        assert!(!held.is_empty());
+        let error = spawner.spawn(command(&["true"])).await.expect_err("none is left");
+        assert_eq!(error.code(), Code::OutOfResources, "{error}");
+        // One for the process; its start time needs none of ours.
+        held.pop();
+        let mut child = spawner.spawn(command(&["true"])).await.expect("starts");
+        assert!(child.start_time() > 0);
+        drop(held);
+        assert_eq!(child.wait().await.expect("ends").cause, Cause::Code(0));
+    })
+    .await;
+}
