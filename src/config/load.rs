@@ -29,27 +29,27 @@ const DEEPEST: usize = 8;
 pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let mut loading = Loading::new(environment);
     match read(path) {
-        Ok(bytes) => loading.add(path, bytes, None),
+        Ok(bytes) => loading.add(path, &bytes, None),
         Err((code, message)) => loading.reader.report(code, None, message, None),
     }
     loading.finish(path)
 }
 
-/// Checks `text` as if it stood in the file at `path`: what `load` would say once it does.
+/// Checks `bytes` as if they stood in the file at `path`: what [`load`] will say once they do.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
-pub fn load_text(
+/// Everything that is wrong with them, at once.
+pub fn load_bytes(
     path: &Path,
-    text: &str,
+    bytes: &[u8],
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
     let mut loading = Loading::new(environment);
-    if text.len() as u64 > LARGEST_FILE {
+    if bytes.len() as u64 > LARGEST_FILE {
         let (code, message) = too_large(path);
         loading.reader.report(code, None, message, None);
     } else {
-        loading.add(path, text.as_bytes().to_vec(), None);
+        loading.add(path, bytes, None);
     }
     loading.finish(path)
 }
@@ -75,20 +75,21 @@ impl<'e> Loading<'e> {
     }
 
     /// Parses a file that was read; `by` is the pattern that included it, and how deep that stands.
-    fn add(&mut self, path: &Path, bytes: Vec<u8>, by: Option<(Place, usize)>) {
+    fn add(&mut self, path: &Path, bytes: &[u8], by: Option<(Place, usize)>) {
         let real = fs::canonicalize(path).unwrap_or_else(|_| absolute(path));
         self.seen.insert(real, by.map(|(place, _)| place));
         let file = self.reader.problems.sources.len();
-        let valid = std::str::from_utf8(&bytes).map(|_| ()).map_err(|error| error.valid_up_to());
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        };
         // A byte order mark is no part of the text; editors on other systems write one.
-        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let invalid = std::str::from_utf8(bytes).err().map(|error| error.valid_up_to());
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        if !text.ends_with('\n') {
+            // `ron` takes a line comment at the end only with its line break.
+            text.push('\n');
+        }
         let shown = path.display().to_string();
         self.reader.problems.sources.push(Source { path: absolute(path), shown, text });
-        if let Err(offset) = valid {
+        if let Some(offset) = invalid {
             // The valid part is the same in the lossy text, so the offset holds there.
             let place = Place { file, start: offset, end: offset + '\u{fffd}'.len_utf8() };
             self.reader.error(Code::ConfigSyntax, place, "this is not UTF-8");
@@ -155,7 +156,7 @@ impl<'e> Loading<'e> {
         if problems.list.is_empty() {
             return Ok(Config { revision: format!("{:016x}", hasher.finish()), ..config });
         }
-        problems.list.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.list.sort_by_key(|entry| entry.place);
         Err(problems)
     }
 
@@ -194,7 +195,7 @@ impl<'e> Loading<'e> {
             return;
         }
         match read(path) {
-            Ok(bytes) => self.add(path, bytes, Some((place, depth))),
+            Ok(bytes) => self.add(path, &bytes, Some((place, depth))),
             Err((code, message)) => self.reader.error(code, place, message),
         }
     }

@@ -1,16 +1,19 @@
 //! `cafe.ron`: read, parse, check, compare. An island: it decides nothing and starts nothing.
 //!
-//! `load` reads files, `raw` mirrors what was typed, `check` turns it into [`Config`] and collects every
-//! error, `diff` compares two of them. Every later layer takes the checked types of `model`.
+//! `load` reads files, `syntax` and `fields` split what was typed into places, `check` turns them into
+//! [`Config`] and collects every error, `diff` compares two of them, `show` prints one. Every later layer takes
+//! the checked types of `model`.
 
 mod check;
 pub mod defaults;
+mod diff;
 mod fields;
 mod glob;
 mod load;
 mod model;
 mod problem;
 mod reader;
+mod show;
 mod source;
 mod syntax;
 mod variables;
@@ -19,9 +22,11 @@ mod variables;
 mod tests;
 
 pub use check::parse_cron;
-pub use load::{load, load_text};
+pub use diff::{Change, Class, Diff, GroupChange, ServiceChange, Setting, diff};
+pub use load::{load, load_bytes};
 pub use model::{
     Config, Control, Daemon, Group, Health, Hook, Kind, Limits, Log, LogTotal, OnUnhealthy,
     Overlap, Probe, Ready, Reload, Schedule, Service, Start, Stop,
 };
 pub use problem::{Finding, Problems};
+pub use show::show;

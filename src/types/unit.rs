@@ -103,6 +103,37 @@ fn scaled<'t>(text: &'t str, units: &[(&str, u64)]) -> Option<(Option<u64>, &'t 
     Some((value, after))
 }
 
+/// The shortest text that [`parse_duration`] reads back as `duration`: `90s`, `1500ms`, `1h`.
+#[must_use]
+pub fn exact_duration(duration: Duration) -> String {
+    const STEPS: [(u128, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+    ];
+    let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        return "0s".to_owned();
+    }
+    match STEPS.into_iter().find(|(factor, _)| nanoseconds.is_multiple_of(*factor)) {
+        Some((factor, unit)) => format!("{}{unit}", nanoseconds / factor),
+        None => format!("{}.{:03}us", nanoseconds / 1_000, nanoseconds % 1_000),
+    }
+}
+
+/// The shortest text that [`parse_size`] reads back as `bytes`: `10MiB`, `1500B`.
+#[must_use]
+pub fn exact_size(bytes: u64) -> String {
+    const STEPS: [(u64, &str); 4] =
+        [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let even = STEPS.into_iter().find(|(factor, _)| bytes > 0 && bytes.is_multiple_of(*factor));
+    let (factor, unit) = even.unwrap_or((1, "B"));
+    format!("{}{unit}", bytes / factor)
+}
+
 /// `850ms`, `3.2s`, `2m 5s`, `4h 10m`, `3d 4h`: two units at most, for people.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
@@ -141,7 +172,9 @@ pub fn show_size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, parse_duration, parse_size, show_duration, show_size};
+    use super::{
+        Error, exact_duration, exact_size, parse_duration, parse_size, show_duration, show_size,
+    };
     use std::time::Duration;
 
     #[test]
@@ -189,5 +222,18 @@ mod tests {
         for (bytes, text) in [(512, "512B"), (84 << 20, "84MiB"), (3 << 29, "1.5GiB")] {
             assert_eq!(show_size(bytes), text);
         }
+    }
+
+    #[test]
+    fn exact_texts_read_back_as_what_they_show() {
+        for nanoseconds in [0, 1, 999, 1_500, 250_000_000, 1_500_000_000, 90_000_000_000] {
+            let duration = Duration::from_nanos(nanoseconds);
+            assert_eq!(parse_duration(&exact_duration(duration)), Ok(duration));
+        }
+        assert_eq!(exact_duration(Duration::from_secs(5_400)), "90m");
+        for bytes in [0, 1, 1_000, 1_024, 10 << 20, u64::MAX] {
+            assert_eq!(parse_size(&exact_size(bytes)), Ok(bytes));
+        }
+        assert_eq!(exact_size(10 << 20), "10MiB");
     }
 }

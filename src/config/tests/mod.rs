@@ -1,11 +1,15 @@
 //! The island as its users see it: texts in, configs or rendered errors out.
 
 mod bad;
+mod differences;
+mod files;
 mod good;
+mod properties;
+mod values;
 
 use std::path::Path;
 
-use super::{Config, Problems, load_text};
+use super::{Config, Problems, Service, load_bytes};
 
 /// The environment of every test.
 fn environment(name: &str) -> Option<String> {
@@ -17,7 +21,7 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn try_load(text: &str) -> Result<Config, Problems> {
-    load_text(Path::new("/srv/app/cafe.ron"), text, &environment)
+    load_bytes(Path::new("/srv/app/cafe.ron"), text.as_bytes(), &environment)
 }
 
 fn loaded(text: &str) -> Config {
@@ -29,18 +33,29 @@ fn with_service(fields: &str) -> String {
     format!("Cafe(services: {{ \"web\": (command: [\"true\"], {fields}) }})")
 }
 
-/// The rendered errors of a config that must have some.
-fn errors(text: &str) -> String {
-    match try_load(text) {
-        Ok(config) => panic!("loaded: {config:?}"),
-        Err(problems) => problems.render(false),
-    }
+/// The service `web` with these fields besides its command.
+fn service(fields: &str) -> Service {
+    loaded(&with_service(fields)).services.swap_remove("web").expect("the service")
 }
 
-/// The message of the first error, with its code, of a service with these fields.
+/// The errors of `text`, one per line: `C004 3:9 message (hint)`.
+fn errors(text: &str) -> Vec<String> {
+    let problems = match try_load(text) {
+        Ok(config) => panic!("{text} is accepted: {config:?}"),
+        Err(problems) => problems,
+    };
+    let line = |finding: super::Finding| {
+        let hint = finding.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+        let (line, column) = (finding.line, finding.column);
+        format!("{} {line}:{column} {}{hint}", finding.code, finding.message)
+    };
+    problems.findings().into_iter().map(line).collect()
+}
+
+/// The only error of a service with these fields: its code, message and hint.
 fn service_error(fields: &str) -> String {
-    let problems = try_load(&with_service(fields)).expect_err(fields);
-    let first = problems.findings().remove(0);
-    let hint = first.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
-    format!("{}: {}{hint}", first.code, first.message)
+    let list = errors(&with_service(fields));
+    let [only] = &list[..] else { panic!("{fields}: {list:#?}") };
+    let mut parts = only.splitn(3, ' ');
+    format!("{} {}", parts.next().unwrap(), parts.nth(1).unwrap())
 }
