@@ -34,19 +34,19 @@ impl Fields {
         reader: &mut Reader<'_>,
     ) -> Option<Self> {
         reader.expect(value, Shape::Struct)?;
-        let pairs = match syntax::fields(reader.typed(value)) {
-            Ok(pairs) => pairs,
-            Err(_) => {
-                let hint = "write it as (name: value, ...)".to_owned();
-                reader.error_with(Code::InvalidValue, value, "expected named fields", hint);
-                return None;
-            }
-        };
+        let parts = syntax::parts(reader.typed(value));
+        if parts.iter().any(|part| part.key.is_none()) {
+            let hint = "write it as (name: value, ...)".to_owned();
+            reader.error_with(Code::InvalidValue, value, "expected named fields", hint);
+            return None;
+        }
         let owner = owner.into();
         let mut list: BTreeMap<String, Field> = BTreeMap::new();
-        for (key, value_range) in pairs {
-            let (key, value) = (value.part(key), value.part(value_range));
-            let name = reader.typed(key).to_owned();
+        for part in parts {
+            let Some(key) = part.key.map(|key| value.part(key)) else { continue };
+            let value = value.part(part.value);
+            let typed = reader.typed(key);
+            let name = typed.strip_prefix("r#").unwrap_or(typed).to_owned();
             match list.get(&name) {
                 Some(first) => reader.duplicate("field", &name, key, first.key),
                 None => drop(list.insert(name, Field { key, value })),
@@ -69,8 +69,8 @@ impl Fields {
         let (word, rest) = syntax::word(typed);
         match &typed[word] {
             "None" if rest.is_empty() => None,
-            "Some" => match syntax::arguments(&typed[rest.clone()]).as_deref() {
-                Ok([only]) => Some(value.part(rest.start + only.start..rest.start + only.end)),
+            "Some" => match &syntax::parts(&typed[rest.clone()])[..] {
+                [only] => Some(value.part(rest.clone()).part(only.value.clone())),
                 _ => Some(value),
             },
             _ => Some(value),

@@ -82,11 +82,7 @@ impl<'e> Loading<'e> {
         // A byte order mark is no part of the text; editors on other systems write one.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let invalid = std::str::from_utf8(bytes).err().map(|error| error.valid_up_to());
-        let mut text = String::from_utf8_lossy(bytes).into_owned();
-        if !text.ends_with('\n') {
-            // `ron` takes a line comment at the end only with its line break.
-            text.push('\n');
-        }
+        let text = String::from_utf8_lossy(bytes).into_owned();
         let shown = path.display().to_string();
         self.reader.problems.sources.push(Source { path: absolute(path), shown, text });
         if let Some(offset) = invalid {

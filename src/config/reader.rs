@@ -108,7 +108,12 @@ impl<'e> Reader<'e> {
             let edits = strsim::damerau_levenshtein(wrong, candidate);
             (edits, wrong.len().abs_diff(candidate.len()), candidate)
         };
-        let near = candidates.into_iter().map(rank).filter(|(edits, ..)| *edits <= most_edits);
+        let like = |candidate: &&str| wrong.len().abs_diff(candidate.len()) <= 4 * most_edits;
+        let near = candidates
+            .into_iter()
+            .filter(like)
+            .map(rank)
+            .filter(|(edits, ..)| *edits <= most_edits);
         let (.., nearest) = near.min()?;
         Some(format!("did you mean `{nearest}`?"))
     }
@@ -138,10 +143,13 @@ impl<'e> Reader<'e> {
     /// A string as written, variables not replaced.
     pub(super) fn literal_text(&mut self, place: Place) -> Option<String> {
         self.expect(place, Shape::Text)?;
-        let decoded = syntax::string(self.typed(place));
+        let decoded = syntax::literal(self.typed(place));
         match decoded {
             Ok(text) => Some(text),
-            Err(error) => self.not_syntax(place, &error),
+            Err(error) => {
+                self.error(Code::InvalidValue, place, lower_first(&error.code.to_string()));
+                None
+            }
         }
     }
 
@@ -200,14 +208,9 @@ impl<'e> Reader<'e> {
             return Some(word);
         }
         let rest = place.part(rest);
-        let arguments = syntax::arguments(self.typed(rest));
-        match arguments {
-            Ok(ranges) => {
-                let arguments = ranges.into_iter().map(|range| rest.part(range)).collect();
-                Some(Word { arguments, ..word })
-            }
-            Err(error) => self.not_syntax(rest, &error),
-        }
+        self.expect(rest, Shape::Struct)?;
+        let arguments = self.values(rest)?;
+        Some(Word { arguments, ..word })
     }
 
     /// The one argument of `word`.
@@ -253,11 +256,18 @@ impl<'e> Reader<'e> {
     /// The items of `[...]`.
     pub(super) fn items(&mut self, place: Place) -> Option<Vec<Place>> {
         self.expect(place, Shape::List)?;
-        let items = syntax::items(self.typed(place));
-        match items {
-            Ok(ranges) => Some(ranges.into_iter().map(|range| place.part(range)).collect()),
-            Err(error) => self.not_syntax(place, &error),
+        self.values(place)
+    }
+
+    /// The values in brackets, none of which has a name.
+    fn values(&mut self, place: Place) -> Option<Vec<Place>> {
+        let parts = syntax::parts(self.typed(place));
+        if let Some(key) = parts.iter().find_map(|part| part.key.clone()) {
+            let message = "expected a value, found a named one";
+            self.error(Code::InvalidValue, place.part(key), message);
+            return None;
         }
+        Some(parts.into_iter().map(|part| place.part(part.value)).collect())
     }
 
     /// The entries of `{"key": value, ...}`; a key that stands twice is an error.
@@ -267,14 +277,11 @@ impl<'e> Reader<'e> {
         what: &str,
     ) -> Option<Vec<(String, Place, Place)>> {
         self.expect(place, Shape::Map)?;
-        let pairs = match syntax::entries(self.typed(place)) {
-            Ok(pairs) => pairs,
-            Err(error) => return self.not_syntax(place, &error),
-        };
         let mut seen = BTreeMap::new();
         let mut entries = Vec::new();
-        for (key, value) in pairs {
-            let (key, value) = (place.part(key), place.part(value));
+        for part in syntax::parts(self.typed(place)) {
+            let Some(key) = part.key else { continue };
+            let (key, value) = (place.part(key), place.part(part.value));
             let Some(name) = self.literal_text(key) else { continue };
             match seen.insert(name.clone(), key) {
                 None => entries.push((name, key, value)),
@@ -306,16 +313,6 @@ impl<'e> Reader<'e> {
             _ => None,
         };
         self.error_with(Code::InvalidValue, place, message, hint);
-        None
-    }
-
-    /// Reports what `ron` says of a value whose syntax is right but which is not what is wanted here.
-    pub(super) fn not_syntax<T>(
-        &mut self,
-        place: Place,
-        error: &ron::error::SpannedError,
-    ) -> Option<T> {
-        self.error(Code::InvalidValue, place, lower_first(&error.code.to_string()));
         None
     }
 }

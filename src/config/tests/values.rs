@@ -67,7 +67,7 @@ fn values_of_a_service_are_checked() {
             "C004 `a{1000}{1000}` is not a regular expression: it is too large",
         ),
         ("ready: notfy", "C003 unknown ready `notfy` (did you mean `notify`?)"),
-        ("ready: tcp(addr: \"x\")", "C004 expected comma"),
+        ("ready: tcp(addr: \"x\")", "C004 expected a value, found a named one"),
         ("ready_timeout: \"0s\"", "C004 it must be at least 10ms"),
         ("ready_timeout: \"9999d\"", "C004 `9999d` is longer than a year"),
         ("health: (every: \"1s\")", "C005 missing field `probe` of `health`"),
