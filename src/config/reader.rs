@@ -108,7 +108,7 @@ impl<'e> Reader<'e> {
             let edits = strsim::damerau_levenshtein(wrong, candidate);
             (edits, wrong.len().abs_diff(candidate.len()), candidate)
         };
-        let like = |candidate: &&str| wrong.len().abs_diff(candidate.len()) <= 4 * most_edits;
+        let like = |candidate: &&str| wrong.len().abs_diff(candidate.len()) <= most_edits;
         let near = candidates
             .into_iter()
             .filter(like)
