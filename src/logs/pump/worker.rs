@@ -1,0 +1,453 @@
+//! The thread of the pump: sleeps in epoll, reads pipes in turn, serves requests. Writing is in `write`.
+//!
+//! Each wake-up reads at most [`READ`] bytes from each pipe that has something, so a service that writes without pause
+//! takes turns with the others. After a round that read little, the thread looks away for [`PAUSE`]: lines that come
+//! one by one are then written in batches, at most that much later.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::queue::{Command, Queue};
+use super::service::Service;
+use super::{Notice, Options, SinkOptions, Source};
+use crate::logs::Error;
+use crate::logs::archive::Archiver;
+use crate::logs::excerpt::{self, Excerpt};
+use crate::logs::frame::Framer;
+use crate::logs::line::{self, Stream};
+use crate::logs::sink::Place;
+use crate::types::name::Name;
+use crate::types::policy::OnFull;
+
+/// Bytes read from one pipe in one turn.
+pub(super) const READ: usize = 256 * 1024;
+
+/// The same while some file cannot be written: what is read may have to be held in memory.
+const READ_IN_TROUBLE: usize = 16 * 1024;
+
+/// The size busy pipes are grown to; the limit for users other than root, `/proc/sys/fs/pipe-max-size`.
+const LARGEST_PIPE: usize = 1 << 20;
+
+/// How long lines may wait for more to come.
+const PAUSE: u16 = 20;
+
+/// A round that read this much is followed by the next at once: a small pipe may be full.
+const BUSY: usize = 48 * 1024;
+
+/// How long a line may stay unfinished before it is written as it is.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Pipes served in one round.
+const EVENTS: usize = 256;
+
+/// Marks the eventfd among the events.
+const WAKE: u64 = u64::MAX;
+
+/// The state of the thread.
+pub(super) struct Worker {
+    pub(super) files: Files,
+    pub(super) notices: Box<dyn Fn(Notice) + Send>,
+    pub(super) services: Vec<Option<Service>>,
+    /// Slots in `services` with an open file, in the order of opening.
+    pub(super) opened: VecDeque<usize>,
+    /// Slots with a file that cannot be written.
+    pub(super) troubled: Vec<usize>,
+    pub(super) retry_at: Option<Instant>,
+    /// Slots of which somebody waits for a line: no pause then.
+    pub(super) awaited: HashSet<usize>,
+    queue: Arc<Queue>,
+    epoll: Epoll,
+    slots: HashMap<Name, usize>,
+    free: Vec<usize>,
+    /// When to look at which slot for unfinished lines.
+    partials: VecDeque<(Instant, usize)>,
+    /// Scratch for all services.
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// Where files are, and who compresses them.
+pub(super) struct Files {
+    pub(super) root: PathBuf,
+    pub(super) archiver: Archiver,
+}
+
+impl Files {
+    pub(super) fn place<'a>(&'a self, service: &'a Name, options: SinkOptions) -> Place<'a> {
+        Place {
+            root: &self.root,
+            service,
+            archiver: &self.archiver,
+            max_file: options.max_file,
+            keep: options.keep,
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(options: Options, queue: Arc<Queue>) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(queue.descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let archiver = Archiver::start(options.dir.clone(), options.limits)?;
+        Ok(Self {
+            files: Files { root: options.dir, archiver },
+            notices: options.notices,
+            services: Vec::new(),
+            opened: VecDeque::new(),
+            troubled: Vec::new(),
+            retry_at: None,
+            awaited: HashSet::new(),
+            queue,
+            epoll,
+            slots: HashMap::new(),
+            free: Vec::new(),
+            partials: VecDeque::new(),
+            input: vec![0; READ],
+            output: Vec::new(),
+        })
+    }
+
+    /// Runs until the queue is stopped.
+    pub(super) fn run(mut self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        loop {
+            let (commands, go_on) = self.queue.take();
+            for command in commands {
+                self.serve(command);
+            }
+            if !go_on {
+                return self.end();
+            }
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => {
+                    tracing::error!(%errno, "log pump cannot wait");
+                    return self.end();
+                }
+            };
+            let mut read = 0;
+            for event in events[..count].iter().filter(|event| event.data() != WAKE) {
+                let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
+                read += self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+            }
+            self.tick();
+            if (1..BUSY).contains(&read) && self.awaited.is_empty() {
+                self.pause();
+            }
+        }
+    }
+
+    fn serve(&mut self, command: Command) {
+        match command {
+            Command::Attach(source) => self.attach(*source),
+            Command::Update(name, options) => self.update(&name, options),
+            Command::SetLimits(limits) => self.files.archiver.set_limits(limits),
+            Command::Finish(name, generation, reply) => {
+                let excerpt = self.slot_of(&name, generation).map(|slot| {
+                    self.finish(slot);
+                    self.excerpt(slot)
+                });
+                // Whoever asked may have gone.
+                let _ = reply.send(excerpt.unwrap_or_default());
+            }
+            Command::Excerpt(name, reply) => {
+                let excerpt = self.slots.get(&name).copied().map(|slot| self.excerpt(slot));
+                let _ = reply.send(excerpt.unwrap_or_default());
+            }
+            Command::Rotate(name, reply) => {
+                let _ = reply.send(self.rotate(&name));
+            }
+            Command::Note(name, text) => {
+                if let Some(&slot) = self.slots.get(&name) {
+                    self.note(slot, &text);
+                }
+            }
+            Command::Forget(name) => self.forget(&name),
+        }
+    }
+
+    fn attach(&mut self, source: Source) {
+        let slot = self.slots.get(&source.service).copied().unwrap_or_else(|| {
+            let slot = self.free.pop().unwrap_or(self.services.len());
+            if slot == self.services.len() {
+                self.services.push(None);
+            }
+            self.slots.insert(source.service.clone(), slot);
+            self.services[slot] = Some(Service::new(source.service.clone(), source.options));
+            slot
+        });
+        self.finish(slot);
+        if source.watch_for.is_some() {
+            self.awaited.insert(slot);
+        }
+        if let Some(service) = self.services[slot].as_mut() {
+            service.begin(source);
+        }
+        self.watch(slot);
+    }
+
+    fn update(&mut self, name: &Name, options: SinkOptions) {
+        let Some(&slot) = self.slots.get(name) else { return };
+        if let Some(service) = self.services[slot].as_mut() {
+            service.options = options;
+        }
+        self.watch(slot);
+    }
+
+    fn rotate(&mut self, name: &Name) -> Result<(), Error> {
+        let Some(&slot) = self.slots.get(name) else { return Ok(()) };
+        let Some(service) = self.services[slot].as_mut() else { return Ok(()) };
+        let place = self.files.place(&service.name, service.options);
+        let rotated = service.sink.rotate_now(place).map_err(|source| Error::File {
+            operation: "rotate the log in",
+            path: self.files.root.join(name.as_str()),
+            source,
+        });
+        self.mind_open_files(slot);
+        rotated
+    }
+
+    fn note(&mut self, slot: usize, text: &str) {
+        let mut framer = Framer::new(Stream::Cafe);
+        let at = self.stamp(slot);
+        let mut disk = Vec::new();
+        let (text, _) = text.as_bytes().split_at(text.len().min(line::MAX_PAYLOAD));
+        framer.push(at, text, &mut disk);
+        framer.finish(at, &mut disk);
+        self.put(slot, &disk, 1);
+    }
+
+    fn forget(&mut self, name: &Name) {
+        let Some(slot) = self.slots.remove(name) else { return };
+        self.finish(slot);
+        self.retry(slot);
+        self.opened.retain(|&opened| opened != slot);
+        self.troubled.retain(|&troubled| troubled != slot);
+        self.partials.retain(|&(_, partial)| partial != slot);
+        self.services[slot] = None;
+        self.free.push(slot);
+    }
+
+    /// Reads what is in the pipes now, ends an unfinished line, closes the pipes.
+    fn finish(&mut self, slot: usize) {
+        for stream in [0, 1] {
+            let Some(service) = self.services[slot].as_mut() else { return };
+            let Some(pipe) = &service.inlets[stream].pipe else { continue };
+            // Not until it is empty: a process left behind may hold the other end and write for ever.
+            let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
+            let mut left = usize::try_from(waiting).unwrap_or_default();
+            while left > 0 {
+                match self.pull(slot, stream, left.min(READ)) {
+                    0 => break,
+                    count => left -= count,
+                }
+            }
+            self.unwatch(slot, stream);
+            let at = self.stamp(slot);
+            let Some(service) = self.services[slot].as_mut() else { return };
+            service.inlets[stream].pipe = None;
+            let mut disk = Vec::new();
+            let lines = service.inlets[stream].framer.finish(at, &mut disk);
+            self.put(slot, &disk, lines);
+        }
+        if let Some(service) = self.services[slot].as_mut() {
+            service.watch_for = None;
+            self.awaited.remove(&slot);
+        }
+    }
+
+    fn excerpt(&mut self, slot: usize) -> Excerpt {
+        let Some(service) = self.services[slot].as_ref() else { return Excerpt::default() };
+        let wanted = usize::try_from(service.put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
+        let (pending, last): (&[u8], &[u8]) = match &service.trouble {
+            Some(trouble) => (&trouble.pending, &trouble.last),
+            None => (&[], &[]),
+        };
+        let on_disk = wanted.saturating_sub(pending.len() + last.len());
+        let read = excerpt::tail(&self.files.root, &service.name, on_disk);
+        let mut disk = read.unwrap_or_else(|error| {
+            tracing::warn!(service = %service.name, %error, "cannot read the last lines");
+            Vec::new()
+        });
+        disk.extend_from_slice(pending);
+        disk.extend_from_slice(last);
+        Excerpt::of(&disk)
+    }
+
+    /// One read from one pipe, framed and written. Returns bytes read.
+    fn pull(&mut self, slot: usize, stream: usize, most: usize) -> usize {
+        let most = if self.troubled.is_empty() { most } else { most.min(READ_IN_TROUBLE) };
+        let Some(service) = self.services.get_mut(slot).and_then(Option::as_mut) else { return 0 };
+        let inlet = &mut service.inlets[stream];
+        let Some(pipe) = &inlet.pipe else { return 0 };
+        let count = match nix::unistd::read(pipe, &mut self.input[..most]) {
+            Ok(0) => {
+                // All writers are gone. The end of the incarnation is told by `finish`.
+                self.unwatch(slot, stream);
+                return 0;
+            }
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => return 0,
+            Err(errno) => {
+                tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
+                self.unwatch(slot, stream);
+                return 0;
+            }
+        };
+        if count >= inlet.capacity {
+            inlet.capacity = grow(pipe, inlet.capacity);
+        }
+        service.heard = Instant::now();
+        self.deliver(slot, stream, count);
+        count
+    }
+
+    /// Frames what was read into `input` and writes it.
+    fn deliver(&mut self, slot: usize, stream: usize, count: usize) {
+        let at = self.stamp(slot);
+        let input = std::mem::take(&mut self.input);
+        let mut output = std::mem::take(&mut self.output);
+        let mut chunk = &input[..count];
+        while let Some(service) = self.services[slot].as_mut().filter(|_| !chunk.is_empty()) {
+            output.clear();
+            let framed = service.inlets[stream].framer.push(at, chunk, &mut output);
+            chunk = &chunk[framed.consumed..];
+            self.put(slot, &output, framed.lines);
+        }
+        (self.input, self.output) = (input, output);
+        let Some(service) = self.services[slot].as_mut() else { return };
+        if service.has_partial() && !service.listed {
+            service.listed = true;
+            self.partials.push_back((service.heard + QUIET, slot));
+        }
+    }
+
+    /// Writes lines that were left unfinished, and tries again what could not be written.
+    fn tick(&mut self) {
+        if self.partials.is_empty() && self.retry_at.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(&(_, slot)) = self.partials.front().filter(|(due, _)| *due <= now) {
+            self.partials.pop_front();
+            let Some(service) = self.services[slot].as_mut() else { continue };
+            let due = service.heard + QUIET;
+            if service.has_partial() && due > now {
+                self.partials.push_back((due, slot));
+                continue;
+            }
+            service.listed = false;
+            self.flush_partials(slot);
+        }
+        if self.retry_at.is_some_and(|due| due <= now) {
+            self.retry_all();
+        }
+    }
+
+    fn flush_partials(&mut self, slot: usize) {
+        let at = self.stamp(slot);
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let mut disk = Vec::new();
+        for inlet in &mut service.inlets {
+            inlet.framer.flush(at, &mut disk);
+        }
+        self.put(slot, &disk, 0);
+    }
+
+    /// Lets epoll watch the pipes of a service, unless it is one that waits for its file.
+    pub(super) fn watch(&mut self, slot: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let waits = service.trouble.is_some() && service.options.on_full == OnFull::Block;
+        for stream in [0, 1] {
+            if waits {
+                self.unwatch(slot, stream);
+                continue;
+            }
+            let Some(service) = self.services[slot].as_mut() else { return };
+            let inlet = &mut service.inlets[stream];
+            let Some(pipe) = inlet.pipe.as_ref().filter(|_| !inlet.watched) else { continue };
+            let token = (slot as u64) << 1 | stream as u64;
+            match self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token)) {
+                Ok(()) => inlet.watched = true,
+                Err(errno) => {
+                    tracing::error!(service = %service.name, %errno, "cannot watch a log pipe");
+                }
+            }
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, slot: usize, stream: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let inlet = &mut service.inlets[stream];
+        let Some(pipe) = inlet.pipe.as_ref().filter(|_| inlet.watched) else { return };
+        inlet.watched = false;
+        if let Err(errno) = self.epoll.delete(pipe) {
+            tracing::error!(service = %service.name, %errno, "cannot leave a log pipe alone");
+        }
+    }
+
+    fn slot_of(&self, name: &Name, generation: u64) -> Option<usize> {
+        let slot = *self.slots.get(name)?;
+        let service = self.services[slot].as_ref()?;
+        (service.generation == generation).then_some(slot)
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let partial = self.partials.front().map(|&(due, _)| due);
+        let Some(due) = partial.into_iter().chain(self.retry_at).min() else {
+            return EpollTimeout::NONE;
+        };
+        // One millisecond more, or it would wake just before and spin.
+        let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
+    }
+
+    fn pause(&self) {
+        let mut wake = [PollFd::new(self.queue.descriptor().as_fd(), PollFlags::POLLIN)];
+        // Interrupted or not, the loop goes on.
+        let _ = poll(&mut wake, PollTimeout::from(PAUSE));
+    }
+
+    fn end(mut self) {
+        for slot in 0..self.services.len() {
+            self.finish(slot);
+            self.retry(slot);
+            if let Some(service) = &self.services[slot]
+                && let Some(trouble) = &service.trouble
+            {
+                let bytes = trouble.pending.len();
+                let (name, cause) = (&service.name, &trouble.cause);
+                tracing::error!(service = %name, bytes, cause, "log lines lost at the end");
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Also after a panic: callers learn that nobody listens.
+    fn drop(&mut self) {
+        self.queue.stop();
+        drop(self.queue.take());
+        self.files.archiver.stop();
+    }
+}
+
+/// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.
+fn grow(pipe: impl AsFd, capacity: usize) -> usize {
+    if capacity >= LARGEST_PIPE {
+        return usize::MAX;
+    }
+    let wanted = i32::try_from(capacity * 4).unwrap_or(i32::MAX);
+    let grown = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(wanted));
+    grown.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
+}
