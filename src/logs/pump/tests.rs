@@ -169,3 +169,352 @@ fn an_excerpt_is_of_its_own_incarnation_and_bounded() {
     assert_eq!(bench.finish("web", 7), Excerpt::default());
     assert_eq!(bench.finish("nobody", 1), Excerpt::default());
 }
+
+#[test]
+fn hostile_lines_are_kept_as_written() {
+    let bench = Bench::new();
+    let mut child = bench.attach("web", 1, options());
+    let long = vec![b'x'; 70 * 1024];
+    let hostile: [&[u8]; 5] = [&long, b"a\0b\0\0", b"\xff\xfe invalid", b"", b"\x1b[2J\r"];
+    let mut out = child.stdout.try_clone().expect("clones");
+    let written: Vec<u8> = hostile.join(&b'\n');
+    // The last line has no end, and the pipe holds less than all: written beside the pump.
+    let writer = std::thread::spawn(move || out.write_all(&written).expect("writes"));
+    writer.join().expect("writes");
+    child.stderr.write_all(&vec![0; MAX_PAYLOAD + 1]).expect("writes");
+    bench.finish("web", 1);
+    let lines = bench.lines("web");
+    let of = |wanted| {
+        let lines = lines.iter().filter(move |(stream, _)| *stream == wanted);
+        lines.map(|(_, payload)| payload.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Stream::Stdout), hostile.map(<[u8]>::to_vec));
+    assert_eq!(of(Stream::Stderr), [vec![0; MAX_PAYLOAD + 1]]);
+    let longest = bench.disk("web").split(|&byte| byte == b'\n').map(<[u8]>::len).max();
+    assert_eq!(longest, Some(line::HEADER + MAX_PAYLOAD));
+}
+
+#[test]
+fn closed_outputs_cost_nothing_and_lose_nothing() {
+    let bench = Bench::new();
+    let Child { mut stdout, stderr } = bench.attach("web", 1, options());
+    drop(stderr);
+    stdout.write_all(b"last words\n").expect("writes");
+    drop(stdout);
+    assert_eq!(bench.finish("web", 1).lines, ["last words"]);
+    assert_eq!(bench.payloads("web"), ["last words"]);
+}
+
+#[test]
+fn a_line_is_waited_for_once_and_only_in_its_incarnation() {
+    let bench = Bench::new();
+    let mut first = bench.attach_watching("web", 1, options(), Some("^ready$"));
+    first.stdout.write_all(b"not ready\nready or not\n").expect("writes");
+    bench.finish("web", 1);
+    let mut second = bench.attach_watching("web", 2, options(), Some("^ready$"));
+    bench.pump.note(name("web"), "ready".to_owned()).expect("accepts");
+    second.stderr.write_all(b"ready\nready\n").expect("writes");
+    let expected =
+        Notice::Matched { service: name("web"), generation: 2, line: "ready".to_owned() };
+    assert_eq!(bench.notice(), expected);
+    bench.finish("web", 2);
+    assert!(bench.notices.try_recv().is_err());
+}
+
+#[test]
+fn an_unfinished_line_is_shown_after_a_while_and_continued() {
+    let bench = Bench::new();
+    let mut child = bench.attach_watching("web", 1, options(), Some("password:"));
+    child.stdout.write_all(b"password:").expect("writes");
+    let Notice::Matched { line, .. } = bench.notice() else { panic!("not matched") };
+    assert_eq!(line, "password:");
+    child.stdout.write_all(b" ***\nwelcome\n").expect("writes");
+    bench.finish("web", 1);
+    assert_eq!(bench.payloads("web"), ["password: ***", "welcome"]);
+}
+
+#[test]
+fn rotation_under_load_loses_no_line_and_keeps_the_order() {
+    let bench = Bench::new();
+    let max_file = 64 * 1024;
+    let child = bench.attach("web", 1, SinkOptions { max_file, keep: 100_000, ..options() });
+    let mut out = std::io::BufWriter::with_capacity(50_000, child.stdout);
+    for number in 0..200_000 {
+        writeln!(out, "{number}").expect("writes");
+    }
+    drop(out);
+    bench.finish("web", 1);
+    let expected: Vec<_> = (0..200_000).map(|number| number.to_string()).collect();
+    assert!(bench.payloads("web") == expected, "every line once, in order");
+    let directory = dir::of(&bench.root, &name("web"));
+    let archives = dir::archives(&directory).expect("lists");
+    assert!(archives.len() > 50);
+    for archive in archives.iter().filter(|archive| !archive.gzip) {
+        let length = std::fs::metadata(directory.join(archive.file_name())).map_or(0, |m| m.len());
+        assert!(length <= max_file, "{length}");
+    }
+}
+
+#[test]
+fn only_the_newest_archives_are_kept_and_rotation_can_be_asked_for() {
+    let bench = Bench::new();
+    let options = SinkOptions { max_file: 1_000, keep: 3, ..options() };
+    let mut child = bench.attach("web", 1, options);
+    for number in 0..1_000 {
+        writeln!(child.stdout, "{number}").expect("writes");
+    }
+    bench.finish("web", 1);
+    let directory = dir::of(&bench.root, &name("web"));
+    let archives = dir::archives(&directory).expect("lists");
+    let answer = bench.pump.rotate(name("web")).expect("accepts");
+    answer.blocking_recv().expect("answers").expect("rotates");
+    let rotated = dir::archives(&directory).expect("lists");
+    assert_eq!((archives.len(), rotated.len()), (3, 3));
+    assert_eq!(rotated[..2], archives[1..]);
+    let last = bench.payloads("web");
+    assert_eq!(last.last().map(String::as_str), Some("999"));
+    bench
+        .pump
+        .rotate(name("none"))
+        .expect("accepts")
+        .blocking_recv()
+        .expect("answers")
+        .expect("ok");
+}
+
+#[test]
+fn a_hundred_services_at_once_are_kept_apart() {
+    let bench = Bench::new();
+    let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
+    let mut children: Vec<_> = names.iter().map(|name| bench.attach(name, 1, options())).collect();
+    for line in 0..200 {
+        for (name, child) in names.iter().zip(&mut children) {
+            writeln!(child.stdout, "{name} {line}").expect("writes");
+        }
+    }
+    for name in &names {
+        bench.finish(name, 1);
+        let expected: Vec<_> = (0..200).map(|line| format!("{name} {line}")).collect();
+        assert_eq!(bench.payloads(name), expected);
+    }
+}
+
+#[test]
+fn a_service_that_writes_without_pause_starves_nobody() {
+    let bench = Bench::new();
+    let loud = bench.attach("loud", 1, SinkOptions { max_file: 1 << 20, keep: 1, ..options() });
+    let mut calm = bench.attach_watching("calm", 1, options(), Some("heard"));
+    let mut out = loud.stdout;
+    let (stop, stopped) = channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let block = [b"y".repeat(99), b"\n".to_vec()].concat().repeat(600);
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            out.write_all(&block).expect("writes");
+        }
+    });
+    for generation in 2..12 {
+        calm.stdout.write_all(b"heard\n").expect("writes");
+        assert!(matches!(bench.notice(), Notice::Matched { .. }));
+        calm = bench.attach_watching("calm", generation, options(), Some("heard"));
+    }
+    drop(stop);
+    writer.join().expect("ends");
+}
+
+#[test]
+fn whatever_a_crash_left_of_the_last_line_the_next_is_one_of_its_own() {
+    let line = b"2026-11-20T18:20:01.114523Z o torn\n";
+    for cut in 0..=line.len() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let directory = root.path().join("web");
+        std::fs::create_dir_all(&directory).expect("makes");
+        let before = b"2026-11-20T18:20:00.000000Z e whole\n".as_slice();
+        let left = [before, &line[..cut]].concat();
+        std::fs::write(directory.join(dir::CURRENT), left).expect("writes");
+        let bench = Bench::at(root.path());
+        let mut child = bench.attach("web", 1, options());
+        child.stdout.write_all(b"next\n").expect("writes");
+        bench.finish("web", 1);
+        let lines = bench.payloads("web");
+        let torn = String::from_utf8_lossy(line[..cut].get(line::HEADER..).unwrap_or_default());
+        match cut < line::HEADER {
+            true => assert_eq!(lines, ["whole", "next"], "{cut}"),
+            false => assert_eq!(lines, ["whole", torn.trim_end(), "next"], "{cut}"),
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_stepped_back_starts_a_new_file() {
+    let root = tempfile::tempdir().expect("temporary directory");
+    let directory = root.path().join("web");
+    std::fs::create_dir_all(&directory).expect("makes");
+    let future = b"2999-01-01T00:00:00.000000Z o from the future\n";
+    std::fs::write(directory.join(dir::CURRENT), future).expect("writes");
+    let bench = Bench::at(root.path());
+    let mut child = bench.attach("web", 1, options());
+    child.stdout.write_all(b"now\n").expect("writes");
+    bench.finish("web", 1);
+    let archives = dir::archives(&directory).expect("lists");
+    assert_eq!(archives.len(), 1);
+    assert_eq!(archives[0].first, archives[0].last);
+    let current = std::fs::read(directory.join(dir::CURRENT)).expect("reads");
+    assert_eq!(joined(&current), [(Stream::Stdout, b"now".to_vec())]);
+}
+
+/// A log directory on which `current` cannot be written: `/dev/full` in its place.
+fn fill(bench: &Bench, service: &str) -> PathBuf {
+    let directory = dir::of(&bench.root, &name(service));
+    std::fs::create_dir_all(&directory).expect("makes");
+    let current = directory.join(dir::CURRENT);
+    std::os::unix::fs::symlink("/dev/full", &current).expect("links");
+    current
+}
+
+#[test]
+fn on_full_drop_counts_exactly_and_says_so_in_place() {
+    let bench = Bench::new();
+    let current = fill(&bench, "web");
+    let mut child = bench.attach("web", 1, SinkOptions { on_full: OnFull::Drop, ..options() });
+    child.stdout.write_all(b"held\n").expect("writes");
+    assert!(matches!(bench.notice(), Notice::WriteFailed { .. }));
+    for number in 0..20_000 {
+        writeln!(child.stdout, "{number}").expect("never waits for the disk");
+    }
+    let excerpt = bench.finish("web", 1);
+    assert_eq!(excerpt.lines.last().map(String::as_str), Some("19999"));
+    let mut child = bench.attach("web", 2, options());
+    std::fs::remove_file(current).expect("removes");
+    let Notice::Dropped { lines, .. } = bench.notice() else { panic!("nothing dropped") };
+    assert_eq!(lines, 20_000);
+    child.stdout.write_all(b"after\n").expect("writes");
+    bench.finish("web", 2);
+    let lines = bench.payloads("web");
+    assert_eq!(lines.len(), 3);
+    assert_eq!((&*lines[0], &*lines[2]), ("held", "after"));
+    assert!(lines[1].starts_with("dropped 20000 lines in "), "{}", lines[1]);
+}
+
+#[test]
+fn on_full_block_waits_and_loses_nothing_while_others_go_on() {
+    let bench = Bench::new();
+    let current = fill(&bench, "web");
+    let child = bench.attach("web", 1, options());
+    let mut out = child.stdout;
+    let writer = std::thread::spawn(move || {
+        (0..50_000).for_each(|number| writeln!(out, "{number}").expect("writes"));
+    });
+    let Notice::WriteFailed { error, .. } = bench.notice() else { panic!("not failed") };
+    assert!(error.contains("space"), "{error}");
+    let mut other = bench.attach("other", 1, options());
+    other.stdout.write_all(b"goes on\n").expect("writes");
+    assert_eq!(bench.finish("other", 1).lines, ["goes on"]);
+    assert_eq!(bench.payloads("other"), ["goes on"]);
+    assert!(matches!(bench.notice(), Notice::Blocked { .. }));
+    assert!(!writer.is_finished(), "it waits");
+    std::fs::remove_file(current).expect("removes");
+    assert!(matches!(bench.notice(), Notice::Unblocked { .. }));
+    writer.join().expect("writes all");
+    bench.finish("web", 1);
+    let expected: Vec<_> = (0..50_000).map(|number| number.to_string()).collect();
+    assert!(bench.payloads("web") == expected, "every line once, in order");
+}
+
+/// A small file system that is really full: writes end in the middle of lines.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let mounted = nix::mount::mount(
+            Some("tmpfs"),
+            directory.path(),
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some(size),
+        );
+        mounted.is_ok().then(|| Self(directory))
+    }
+
+    fn grow(&self, size: &str) {
+        let flags = nix::mount::MsFlags::MS_REMOUNT;
+        nix::mount::mount(None::<&str>, self.0.path(), None::<&str>, flags, Some(size))
+            .expect("remounts");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_neither_loses_nor_doubles_a_byte() {
+    let Some(small) = Small::mount("size=200k") else {
+        let _ = writeln!(std::io::stderr(), "skipped: mounting a small file system needs root");
+        return;
+    };
+    let bench = Bench::at(small.0.path());
+    let child = bench.attach("web", 1, options());
+    let mut out = child.stdout;
+    let writer = std::thread::spawn(move || {
+        (0..60_000).for_each(|number| writeln!(out, "{number}").expect("writes"));
+    });
+    assert!(matches!(bench.notice(), Notice::WriteFailed { .. }));
+    assert!(matches!(bench.notice(), Notice::Blocked { .. }));
+    small.grow("size=8m");
+    assert!(matches!(bench.notice(), Notice::Unblocked { .. }));
+    writer.join().expect("writes all");
+    bench.finish("web", 1);
+    let expected: Vec<_> = (0..60_000).map(|number| number.to_string()).collect();
+    assert!(bench.payloads("web") == expected, "every line once, in order");
+    bench.pump.stop();
+}
+
+#[test]
+fn more_services_than_open_files_are_all_written() {
+    let bench = Bench::new();
+    let count = 700;
+    for round in 1..=3 {
+        for number in 0..count {
+            let mut child = bench.attach(&format!("s{number}"), round, options());
+            writeln!(child.stdout, "{round}").expect("writes");
+        }
+    }
+    for number in 0..count {
+        let name = format!("s{number}");
+        bench.finish(&name, 3);
+        assert_eq!(bench.payloads(&name), ["1", "2", "3"]);
+    }
+    let open = std::fs::read_dir("/proc/self/fd").expect("lists");
+    let prefix = bench.root.to_str().expect("text").to_owned();
+    let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let files = links.filter(|link| link.starts_with(&prefix)).count();
+    assert!((1..=512).contains(&files), "{files}");
+}
+
+#[test]
+fn a_stopped_pump_has_written_everything_and_says_so() {
+    let bench = Bench::new();
+    let mut child = bench.attach("web", 1, options());
+    child.stdout.write_all(b"to the end").expect("writes");
+    bench.pump.stop();
+    assert_eq!(bench.payloads("web"), ["to the end"]);
+    let refused = bench.pump.finish(name("web"), 1);
+    assert!(matches!(refused, Err(crate::logs::Error::Stopped)));
+    assert!(matches!(bench.pump.forget(name("web")), Err(crate::logs::Error::Stopped)));
+}
+
+#[test]
+fn a_forgotten_service_keeps_its_files_and_may_come_back() {
+    let bench = Bench::new();
+    let mut child = bench.attach("web", 1, options());
+    child.stdout.write_all(b"before\n").expect("writes");
+    bench.pump.forget(name("web")).expect("accepts");
+    let mut child = bench.attach("web", 1, options());
+    child.stdout.write_all(b"after\n").expect("writes");
+    bench.pump.update(name("web"), SinkOptions { max_file: 1, ..options() }).expect("accepts");
+    bench.finish("web", 1);
+    assert_eq!(bench.payloads("web"), ["before", "after"]);
+}
