@@ -272,3 +272,98 @@ fn compress(shared: &Shared, directory: &Path, archive: &Archive) -> io::Result<
     fs::remove_file(&plain)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::path::Path;
+    use std::sync::{Condvar, Mutex};
+
+    use super::{BTreeSet, Shared, Work};
+    use crate::logs::dir::{self, Archive};
+    use crate::logs::pump::Limits;
+
+    const LIMITS: Limits = Limits { max_total: u64::MAX, min_free_percent: 0 };
+
+    fn shared(root: &Path, stop: bool) -> Shared {
+        let work = Work { limits: LIMITS, rotated: BTreeSet::new(), check: false, stop };
+        Shared { root: root.to_owned(), work: Mutex::new(work), wake: Condvar::new() }
+    }
+
+    fn archive(directory: &Path, sequence: u64, content: &[u8]) -> Archive {
+        let at = 1_700_000_000_000_000 + sequence;
+        let archive = Archive { sequence, first: at, last: at, gzip: false };
+        fs::create_dir_all(directory).expect("makes");
+        fs::write(directory.join(archive.file_name()), content).expect("writes");
+        archive
+    }
+
+    fn sequences(directory: &Path) -> Vec<u64> {
+        let archives = dir::archives(directory).expect("lists");
+        archives.iter().map(|archive| archive.sequence).collect()
+    }
+
+    #[test]
+    fn a_compressed_file_takes_the_place_of_the_plain_one() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let content = b"line\n".repeat(50_000);
+        let plain = archive(root.path(), 1, &content);
+        assert!(super::compress(&shared(root.path(), false), root.path(), &plain).expect("packs"));
+        let packed = Archive { gzip: true, ..plain };
+        assert_eq!(dir::names(root.path()).expect("lists"), [packed.file_name()]);
+        let file = fs::File::open(root.path().join(packed.file_name())).expect("opens");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(file).read_to_end(&mut unpacked).expect("unpacks");
+        assert_eq!(unpacked, content);
+    }
+
+    #[test]
+    fn one_interrupted_stays_plain_and_what_a_crash_left_is_removed() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let plain = archive(root.path(), 1, b"line\n");
+        assert!(!super::compress(&shared(root.path(), true), root.path(), &plain).expect("stops"));
+        fs::write(root.path().join("half.log.gz.tmp"), "half").expect("writes");
+        super::remove_temporary(root.path()).expect("removes");
+        assert_eq!(dir::names(root.path()).expect("lists"), [plain.file_name()]);
+    }
+
+    #[test]
+    fn a_file_just_rotated_rests() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        archive(root.path(), 1, b"line\n");
+        let shared = shared(root.path(), false);
+        assert!(!super::compress_rested(&shared, root.path()).expect("looks"));
+        assert!(!dir::archives(root.path()).expect("lists")[0].gzip);
+    }
+
+    #[test]
+    fn the_oldest_archives_of_all_services_go_first_and_no_current_file() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        for (directory, sequence) in [(&one, 1), (&two, 2), (&one, 3), (&two, 4)] {
+            archive(directory, sequence, &[b'x'; 1_000]);
+        }
+        for directory in [&one, &two] {
+            fs::write(directory.join(dir::CURRENT), [b'x'; 500]).expect("writes");
+        }
+        let bound = |limits| super::hold_bounds(root.path(), limits).expect("bounds");
+        bound(LIMITS);
+        assert_eq!((sequences(&one), sequences(&two)), (vec![1, 3], vec![2, 4]));
+        bound(Limits { max_total: 3_100, ..LIMITS });
+        assert_eq!((sequences(&one), sequences(&two)), (vec![3], vec![4]));
+        bound(Limits { min_free_percent: 101, ..LIMITS });
+        assert_eq!((sequences(&one), sequences(&two)), (vec![], vec![]));
+        assert!([one, two].iter().all(|directory| directory.join(dir::CURRENT).is_file()));
+    }
+
+    #[test]
+    fn a_service_keeps_its_newest() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        for sequence in 1..=5 {
+            archive(root.path(), sequence, b"line\n");
+        }
+        super::keep_newest(root.path(), 2).expect("prunes");
+        assert_eq!(sequences(root.path()), [4, 5]);
+    }
+}

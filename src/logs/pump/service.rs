@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use regex::bytes::Regex;
 
 use super::{SinkOptions, Source};
@@ -33,6 +34,9 @@ pub(super) struct Service {
     /// Whether it is in the list of services with open files.
     pub(super) counted_open: bool,
 }
+
+// Thousands of services fit into little memory.
+const _: () = assert!(size_of::<Service>() <= 256);
 
 /// One stream of a service.
 #[derive(Debug)]
@@ -90,8 +94,10 @@ impl Service {
         self.watch_for = source.watch_for.map(Box::new);
         self.put = 0;
         for (inlet, pipe) in self.inlets.iter_mut().zip([source.stdout, source.stderr]) {
+            // Pipes of a user who has many are smaller, `pipe(7)`.
+            let size = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).ok();
+            inlet.capacity = size.and_then(|size| size.try_into().ok()).unwrap_or(PIPE_SIZE);
             inlet.pipe = Some(pipe);
-            inlet.capacity = PIPE_SIZE;
         }
     }
 

@@ -40,7 +40,7 @@ const LARGEST_PIPE: usize = 1 << 20;
 /// How long lines may wait for more to come.
 const PAUSE: u16 = 20;
 
-/// A round that read this much is followed by the next at once: a small pipe may be full.
+/// A round that read this much is followed by the next at once; so is one that found a pipe half full.
 const BUSY: usize = 48 * 1024;
 
 /// How long a line may stay unfinished before it is written as it is.
@@ -70,6 +70,9 @@ pub(super) struct Worker {
     free: Vec<usize>,
     /// When to look at which slot for unfinished lines.
     partials: VecDeque<(Instant, usize)>,
+    /// Bytes read in this round, and whether some pipe was half full.
+    read: usize,
+    nearly_full: bool,
     /// Scratch for all services.
     input: Vec<u8>,
     output: Vec<u8>,
@@ -111,6 +114,8 @@ impl Worker {
             slots: HashMap::new(),
             free: Vec::new(),
             partials: VecDeque::new(),
+            read: 0,
+            nearly_full: false,
             input: vec![0; READ],
             output: Vec::new(),
         })
@@ -135,13 +140,14 @@ impl Worker {
                     return self.end();
                 }
             };
-            let mut read = 0;
+            (self.read, self.nearly_full) = (0, false);
             for event in events[..count].iter().filter(|event| event.data() != WAKE) {
                 let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
-                read += self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+                self.pull(slot, usize::from(event.data() & 1 == 1), READ);
             }
             self.tick();
-            if (1..BUSY).contains(&read) && self.awaited.is_empty() {
+            let light = (1..BUSY).contains(&self.read) && !self.nearly_full;
+            if light && self.awaited.is_empty() {
                 self.pause();
             }
         }
@@ -304,6 +310,8 @@ impl Worker {
                 return 0;
             }
         };
+        self.read += count;
+        self.nearly_full |= count >= inlet.capacity / 2;
         if count >= inlet.capacity {
             inlet.capacity = grow(pipe, inlet.capacity);
         }
@@ -420,8 +428,11 @@ impl Worker {
 
     fn end(mut self) {
         for slot in 0..self.services.len() {
-            self.finish(slot);
             self.retry(slot);
+            // What is still in the pipe of a service that waits stays there, for the next cafe to adopt.
+            if self.services[slot].as_ref().is_some_and(|service| service.trouble.is_none()) {
+                self.finish(slot);
+            }
             if let Some(service) = &self.services[slot]
                 && let Some(trouble) = &service.trouble
             {

@@ -61,6 +61,9 @@ impl Worker {
         for slot in std::mem::take(&mut self.troubled) {
             self.retry(slot);
         }
+        if !self.troubled.is_empty() {
+            self.files.archiver.make_room();
+        }
     }
 
     /// Tries again what could not be written for one service.
