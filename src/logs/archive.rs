@@ -55,10 +55,8 @@ impl Archiver {
         let work = Work { limits, rotated: BTreeSet::new(), check: true, stop: false };
         let shared = Arc::new(Shared { root, work: Mutex::new(work), wake: Condvar::new() });
         let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("log-archive".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(move || run(&own))?;
+        let thread =
+            std::thread::Builder::new().name("log-archive".to_owned()).spawn(move || run(&own))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -279,6 +277,9 @@ mod tests {
     use std::io::Read;
     use std::path::Path;
     use std::sync::{Condvar, Mutex};
+    use std::time::SystemTime;
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
     use super::{BTreeSet, Shared, Work};
     use crate::logs::dir::{self, Archive};
@@ -316,6 +317,24 @@ mod tests {
         let mut unpacked = Vec::new();
         flate2::read::GzDecoder::new(file).read_to_end(&mut unpacked).expect("unpacks");
         assert_eq!(unpacked, content);
+    }
+
+    #[test]
+    fn the_thread_compresses_what_it_finds_and_ends() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let directory = root.path().join("web");
+        let plain = archive(&directory, 1, &b"line\n".repeat(200_000));
+        let file = fs::File::options().write(true).open(directory.join(plain.file_name()));
+        let rested = SystemTime::now() - 2 * super::REST;
+        file.expect("opens").set_modified(rested).expect("sets the time");
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify");
+        let mask = AddWatchFlags::IN_DELETE;
+        inotify.add_watch(&directory, mask).expect("watches");
+        let archiver = super::Archiver::start(root.path().to_owned(), LIMITS).expect("starts");
+        let events = inotify.read_events().expect("the plain file goes");
+        assert_eq!(events[0].name, Some(plain.file_name().into()));
+        archiver.stop();
+        assert!(dir::archives(&directory).expect("lists")[0].gzip);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Requests go through a bounded queue and an eventfd, so no caller ever waits for a disk. What the pump has to tell
 //! goes to the callback given at its start. When nothing is written, the thread sleeps without a timer.
 
+mod drain;
 mod queue;
 mod service;
 mod worker;
@@ -147,7 +148,6 @@ impl Pump {
         let worker = worker::Worker::new(options, Arc::clone(&queue)).map_err(failed("set up"))?;
         let thread = std::thread::Builder::new()
             .name("log-pump".to_owned())
-            .stack_size(256 * 1024)
             .spawn(move || worker.run())
             .map_err(failed("start a thread"))?;
         Ok(Self(Arc::new(Inner { queue, thread: Mutex::new(Some(thread)) })))

@@ -1,4 +1,4 @@
-//! The thread of the pump: sleeps in epoll, reads pipes in turn, serves requests. Writing is in `write`.
+//! The thread of the pump: sleeps in epoll, takes its turns, serves requests. Reading is in `drain`, writing in `write`.
 //!
 //! Each wake-up reads at most [`READ`] bytes from each pipe that has something, so a service that writes without pause
 //! takes turns with the others. After a round that read little, the thread looks away for [`PAUSE`]: lines that come
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::drain::{QUIET, READ};
 use super::queue::{Command, Queue};
 use super::service::Service;
 use super::{Notice, Options, SinkOptions, Source};
@@ -26,25 +26,12 @@ use crate::logs::frame::Framer;
 use crate::logs::line::{self, Stream};
 use crate::logs::sink::Place;
 use crate::types::name::Name;
-use crate::types::policy::OnFull;
-
-/// Bytes read from one pipe in one turn.
-pub(super) const READ: usize = 256 * 1024;
-
-/// The same while some file cannot be written: what is read may have to be held in memory.
-const READ_IN_TROUBLE: usize = 16 * 1024;
-
-/// The size busy pipes are grown to; the limit for users other than root, `/proc/sys/fs/pipe-max-size`.
-const LARGEST_PIPE: usize = 1 << 20;
 
 /// How long lines may wait for more to come.
 const PAUSE: u16 = 20;
 
 /// A round that read this much is followed by the next at once; so is one that found a pipe half full.
 const BUSY: usize = 48 * 1024;
-
-/// How long a line may stay unfinished before it is written as it is.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// Pipes served in one round.
 const EVENTS: usize = 256;
@@ -65,17 +52,17 @@ pub(super) struct Worker {
     /// Slots of which somebody waits for a line: no pause then.
     pub(super) awaited: HashSet<usize>,
     queue: Arc<Queue>,
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     slots: HashMap<Name, usize>,
     free: Vec<usize>,
     /// When to look at which slot for unfinished lines.
-    partials: VecDeque<(Instant, usize)>,
+    pub(super) partials: VecDeque<(Instant, usize)>,
     /// Bytes read in this round, and whether some pipe was half full.
-    read: usize,
-    nearly_full: bool,
+    pub(super) read: usize,
+    pub(super) nearly_full: bool,
     /// Scratch for all services.
-    input: Vec<u8>,
-    output: Vec<u8>,
+    pub(super) input: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 /// Where files are, and who compresses them.
@@ -244,34 +231,6 @@ impl Worker {
         self.free.push(slot);
     }
 
-    /// Reads what is in the pipes now, ends an unfinished line, closes the pipes.
-    fn finish(&mut self, slot: usize) {
-        for stream in [0, 1] {
-            let Some(service) = self.services[slot].as_mut() else { return };
-            let Some(pipe) = &service.inlets[stream].pipe else { continue };
-            // Not until it is empty: a process left behind may hold the other end and write for ever.
-            let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
-            let mut left = usize::try_from(waiting).unwrap_or_default();
-            while left > 0 {
-                match self.pull(slot, stream, left.min(READ)) {
-                    0 => break,
-                    count => left -= count,
-                }
-            }
-            self.unwatch(slot, stream);
-            let at = self.stamp(slot);
-            let Some(service) = self.services[slot].as_mut() else { return };
-            service.inlets[stream].pipe = None;
-            let mut disk = Vec::new();
-            let lines = service.inlets[stream].framer.finish(at, &mut disk);
-            self.put(slot, &disk, lines);
-        }
-        if let Some(service) = self.services[slot].as_mut() {
-            service.watch_for = None;
-            self.awaited.remove(&slot);
-        }
-    }
-
     fn excerpt(&mut self, slot: usize) -> Excerpt {
         let Some(service) = self.services[slot].as_ref() else { return Excerpt::default() };
         let wanted = usize::try_from(service.put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
@@ -288,56 +247,6 @@ impl Worker {
         disk.extend_from_slice(pending);
         disk.extend_from_slice(last);
         Excerpt::of(&disk)
-    }
-
-    /// One read from one pipe, framed and written. Returns bytes read.
-    fn pull(&mut self, slot: usize, stream: usize, most: usize) -> usize {
-        let most = if self.troubled.is_empty() { most } else { most.min(READ_IN_TROUBLE) };
-        let Some(service) = self.services.get_mut(slot).and_then(Option::as_mut) else { return 0 };
-        let inlet = &mut service.inlets[stream];
-        let Some(pipe) = &inlet.pipe else { return 0 };
-        let count = match nix::unistd::read(pipe, &mut self.input[..most]) {
-            Ok(0) => {
-                // All writers are gone. The end of the incarnation is told by `finish`.
-                self.unwatch(slot, stream);
-                return 0;
-            }
-            Ok(count) => count,
-            Err(Errno::EAGAIN | Errno::EINTR) => return 0,
-            Err(errno) => {
-                tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
-                self.unwatch(slot, stream);
-                return 0;
-            }
-        };
-        self.read += count;
-        self.nearly_full |= count >= inlet.capacity / 2;
-        if count >= inlet.capacity {
-            inlet.capacity = grow(pipe, inlet.capacity);
-        }
-        service.heard = Instant::now();
-        self.deliver(slot, stream, count);
-        count
-    }
-
-    /// Frames what was read into `input` and writes it.
-    fn deliver(&mut self, slot: usize, stream: usize, count: usize) {
-        let at = self.stamp(slot);
-        let input = std::mem::take(&mut self.input);
-        let mut output = std::mem::take(&mut self.output);
-        let mut chunk = &input[..count];
-        while let Some(service) = self.services[slot].as_mut().filter(|_| !chunk.is_empty()) {
-            output.clear();
-            let framed = service.inlets[stream].framer.push(at, chunk, &mut output);
-            chunk = &chunk[framed.consumed..];
-            self.put(slot, &output, framed.lines);
-        }
-        (self.input, self.output) = (input, output);
-        let Some(service) = self.services[slot].as_mut() else { return };
-        if service.has_partial() && !service.listed {
-            service.listed = true;
-            self.partials.push_back((service.heard + QUIET, slot));
-        }
     }
 
     /// Writes lines that were left unfinished, and tries again what could not be written.
@@ -359,48 +268,6 @@ impl Worker {
         }
         if self.retry_at.is_some_and(|due| due <= now) {
             self.retry_all();
-        }
-    }
-
-    fn flush_partials(&mut self, slot: usize) {
-        let at = self.stamp(slot);
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let mut disk = Vec::new();
-        for inlet in &mut service.inlets {
-            inlet.framer.flush(at, &mut disk);
-        }
-        self.put(slot, &disk, 0);
-    }
-
-    /// Lets epoll watch the pipes of a service, unless it is one that waits for its file.
-    pub(super) fn watch(&mut self, slot: usize) {
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let waits = service.trouble.is_some() && service.options.on_full == OnFull::Block;
-        for stream in [0, 1] {
-            if waits {
-                self.unwatch(slot, stream);
-                continue;
-            }
-            let Some(service) = self.services[slot].as_mut() else { return };
-            let inlet = &mut service.inlets[stream];
-            let Some(pipe) = inlet.pipe.as_ref().filter(|_| !inlet.watched) else { continue };
-            let token = (slot as u64) << 1 | stream as u64;
-            match self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token)) {
-                Ok(()) => inlet.watched = true,
-                Err(errno) => {
-                    tracing::error!(service = %service.name, %errno, "cannot watch a log pipe");
-                }
-            }
-        }
-    }
-
-    pub(super) fn unwatch(&mut self, slot: usize, stream: usize) {
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let inlet = &mut service.inlets[stream];
-        let Some(pipe) = inlet.pipe.as_ref().filter(|_| inlet.watched) else { return };
-        inlet.watched = false;
-        if let Err(errno) = self.epoll.delete(pipe) {
-            tracing::error!(service = %service.name, %errno, "cannot leave a log pipe alone");
         }
     }
 
@@ -451,14 +318,4 @@ impl Drop for Worker {
         drop(self.queue.take());
         self.files.archiver.stop();
     }
-}
-
-/// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.
-fn grow(pipe: impl AsFd, capacity: usize) -> usize {
-    if capacity >= LARGEST_PIPE {
-        return usize::MAX;
-    }
-    let wanted = i32::try_from(capacity * 4).unwrap_or(i32::MAX);
-    let grown = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(wanted));
-    grown.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
 }

@@ -1,5 +1,7 @@
 //! The pump with real pipes and real files. Waiting is always for an answer or a notice, never for time.
 
+mod trouble;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -360,116 +362,6 @@ fn a_clock_that_stepped_back_starts_a_new_file() {
     assert_eq!(archives[0].first, archives[0].last);
     let current = std::fs::read(directory.join(dir::CURRENT)).expect("reads");
     assert_eq!(joined(&current), [(Stream::Stdout, b"now".to_vec())]);
-}
-
-/// A log directory on which `current` cannot be written: `/dev/full` in its place.
-fn fill(bench: &Bench, service: &str) -> PathBuf {
-    let directory = dir::of(&bench.root, &name(service));
-    std::fs::create_dir_all(&directory).expect("makes");
-    let current = directory.join(dir::CURRENT);
-    std::os::unix::fs::symlink("/dev/full", &current).expect("links");
-    current
-}
-
-#[test]
-fn on_full_drop_counts_exactly_and_says_so_in_place() {
-    let bench = Bench::new();
-    let current = fill(&bench, "web");
-    let mut child = bench.attach("web", 1, SinkOptions { on_full: OnFull::Drop, ..options() });
-    child.stdout.write_all(b"held\n").expect("writes");
-    assert!(matches!(bench.notice(), Notice::WriteFailed { .. }));
-    for number in 0..20_000 {
-        writeln!(child.stdout, "{number}").expect("never waits for the disk");
-    }
-    let excerpt = bench.finish("web", 1);
-    assert_eq!(excerpt.lines.last().map(String::as_str), Some("19999"));
-    let mut child = bench.attach("web", 2, options());
-    std::fs::remove_file(current).expect("removes");
-    let Notice::Dropped { lines, .. } = bench.notice() else { panic!("nothing dropped") };
-    assert_eq!(lines, 20_000);
-    child.stdout.write_all(b"after\n").expect("writes");
-    bench.finish("web", 2);
-    let lines = bench.payloads("web");
-    assert_eq!(lines.len(), 3);
-    assert_eq!((&*lines[0], &*lines[2]), ("held", "after"));
-    assert!(lines[1].starts_with("dropped 20000 lines in "), "{}", lines[1]);
-}
-
-#[test]
-fn on_full_block_waits_and_loses_nothing_while_others_go_on() {
-    let bench = Bench::new();
-    let current = fill(&bench, "web");
-    let child = bench.attach("web", 1, options());
-    let mut out = child.stdout;
-    let writer = std::thread::spawn(move || {
-        (0..50_000).for_each(|number| writeln!(out, "{number}").expect("writes"));
-    });
-    let Notice::WriteFailed { error, .. } = bench.notice() else { panic!("not failed") };
-    assert!(error.contains("space"), "{error}");
-    let mut other = bench.attach("other", 1, options());
-    other.stdout.write_all(b"goes on\n").expect("writes");
-    assert_eq!(bench.finish("other", 1).lines, ["goes on"]);
-    assert_eq!(bench.payloads("other"), ["goes on"]);
-    assert!(matches!(bench.notice(), Notice::Blocked { .. }));
-    assert!(!writer.is_finished(), "it waits");
-    std::fs::remove_file(current).expect("removes");
-    assert!(matches!(bench.notice(), Notice::Unblocked { .. }));
-    writer.join().expect("writes all");
-    bench.finish("web", 1);
-    let expected: Vec<_> = (0..50_000).map(|number| number.to_string()).collect();
-    assert!(bench.payloads("web") == expected, "every line once, in order");
-}
-
-/// A small file system that is really full: writes end in the middle of lines.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount(size: &str) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let mounted = nix::mount::mount(
-            Some("tmpfs"),
-            directory.path(),
-            Some("tmpfs"),
-            nix::mount::MsFlags::empty(),
-            Some(size),
-        );
-        mounted.is_ok().then(|| Self(directory))
-    }
-
-    fn grow(&self, size: &str) {
-        let flags = nix::mount::MsFlags::MS_REMOUNT;
-        nix::mount::mount(None::<&str>, self.0.path(), None::<&str>, flags, Some(size))
-            .expect("remounts");
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
-}
-
-#[test]
-fn a_full_disk_neither_loses_nor_doubles_a_byte() {
-    let Some(small) = Small::mount("size=200k") else {
-        let _ = writeln!(std::io::stderr(), "skipped: mounting a small file system needs root");
-        return;
-    };
-    let bench = Bench::at(small.0.path());
-    let child = bench.attach("web", 1, options());
-    let mut out = child.stdout;
-    let writer = std::thread::spawn(move || {
-        (0..60_000).for_each(|number| writeln!(out, "{number}").expect("writes"));
-    });
-    assert!(matches!(bench.notice(), Notice::WriteFailed { .. }));
-    assert!(matches!(bench.notice(), Notice::Blocked { .. }));
-    small.grow("size=8m");
-    assert!(matches!(bench.notice(), Notice::Unblocked { .. }));
-    writer.join().expect("writes all");
-    bench.finish("web", 1);
-    let expected: Vec<_> = (0..60_000).map(|number| number.to_string()).collect();
-    assert!(bench.payloads("web") == expected, "every line once, in order");
-    bench.pump.stop();
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! Reading for the pump thread: bytes from pipes to lines, and which pipes epoll watches.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::worker::Worker;
+use crate::types::policy::OnFull;
+
+/// Bytes read from one pipe in one turn.
+pub(super) const READ: usize = 256 * 1024;
+
+/// The same while some file cannot be written: what is read may have to be held in memory.
+const READ_IN_TROUBLE: usize = 16 * 1024;
+
+/// The size busy pipes are grown to; the limit for users other than root, `/proc/sys/fs/pipe-max-size`.
+const LARGEST_PIPE: usize = 1 << 20;
+
+/// How long a line may stay unfinished before it is written as it is.
+pub(super) const QUIET: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// One read from one pipe, framed and written. Returns bytes read.
+    pub(super) fn pull(&mut self, slot: usize, stream: usize, most: usize) -> usize {
+        let most = if self.troubled.is_empty() { most } else { most.min(READ_IN_TROUBLE) };
+        let Some(service) = self.services.get_mut(slot).and_then(Option::as_mut) else { return 0 };
+        let inlet = &mut service.inlets[stream];
+        let Some(pipe) = &inlet.pipe else { return 0 };
+        let count = match nix::unistd::read(pipe, &mut self.input[..most]) {
+            Ok(0) => {
+                // All writers are gone. The end of the incarnation is told by `finish`.
+                self.unwatch(slot, stream);
+                return 0;
+            }
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => return 0,
+            Err(errno) => {
+                tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
+                self.unwatch(slot, stream);
+                return 0;
+            }
+        };
+        self.read += count;
+        self.nearly_full |= count >= inlet.capacity / 2;
+        if count >= inlet.capacity {
+            inlet.capacity = grow(pipe, inlet.capacity);
+        }
+        service.heard = Instant::now();
+        self.deliver(slot, stream, count);
+        count
+    }
+
+    /// Frames what was read into `input` and writes it.
+    fn deliver(&mut self, slot: usize, stream: usize, count: usize) {
+        let at = self.stamp(slot);
+        let input = std::mem::take(&mut self.input);
+        let mut output = std::mem::take(&mut self.output);
+        let mut chunk = &input[..count];
+        while let Some(service) = self.services[slot].as_mut().filter(|_| !chunk.is_empty()) {
+            output.clear();
+            let framed = service.inlets[stream].framer.push(at, chunk, &mut output);
+            chunk = &chunk[framed.consumed..];
+            self.put(slot, &output, framed.lines);
+        }
+        (self.input, self.output) = (input, output);
+        let Some(service) = self.services[slot].as_mut() else { return };
+        if service.has_partial() && !service.listed {
+            service.listed = true;
+            self.partials.push_back((service.heard + QUIET, slot));
+        }
+    }
+
+    /// Reads what is in the pipes now, ends an unfinished line, closes the pipes.
+    pub(super) fn finish(&mut self, slot: usize) {
+        for stream in [0, 1] {
+            let Some(service) = self.services[slot].as_mut() else { return };
+            let Some(pipe) = &service.inlets[stream].pipe else { continue };
+            // Not until it is empty: a process left behind may hold the other end and write for ever.
+            let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
+            let mut left = usize::try_from(waiting).unwrap_or_default();
+            while left > 0 {
+                match self.pull(slot, stream, left.min(READ)) {
+                    0 => break,
+                    count => left -= count,
+                }
+            }
+            self.unwatch(slot, stream);
+            let at = self.stamp(slot);
+            let Some(service) = self.services[slot].as_mut() else { return };
+            service.inlets[stream].pipe = None;
+            let mut disk = Vec::new();
+            let lines = service.inlets[stream].framer.finish(at, &mut disk);
+            self.put(slot, &disk, lines);
+        }
+        if let Some(service) = self.services[slot].as_mut() {
+            service.watch_for = None;
+            self.awaited.remove(&slot);
+        }
+    }
+
+    pub(super) fn flush_partials(&mut self, slot: usize) {
+        let at = self.stamp(slot);
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let mut disk = Vec::new();
+        for inlet in &mut service.inlets {
+            inlet.framer.flush(at, &mut disk);
+        }
+        self.put(slot, &disk, 0);
+    }
+
+    /// Lets epoll watch the pipes of a service, unless it is one that waits for its file.
+    pub(super) fn watch(&mut self, slot: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let waits = service.trouble.is_some() && service.options.on_full == OnFull::Block;
+        for stream in [0, 1] {
+            if waits {
+                self.unwatch(slot, stream);
+                continue;
+            }
+            let Some(service) = self.services[slot].as_mut() else { return };
+            let inlet = &mut service.inlets[stream];
+            let Some(pipe) = inlet.pipe.as_ref().filter(|_| !inlet.watched) else { continue };
+            let token = (slot as u64) << 1 | stream as u64;
+            match self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token)) {
+                Ok(()) => inlet.watched = true,
+                Err(errno) => {
+                    tracing::error!(service = %service.name, %errno, "cannot watch a log pipe");
+                }
+            }
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, slot: usize, stream: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let inlet = &mut service.inlets[stream];
+        let Some(pipe) = inlet.pipe.as_ref().filter(|_| inlet.watched) else { return };
+        inlet.watched = false;
+        if let Err(errno) = self.epoll.delete(pipe) {
+            tracing::error!(service = %service.name, %errno, "cannot leave a log pipe alone");
+        }
+    }
+}
+
+/// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.
+fn grow(pipe: impl AsFd, capacity: usize) -> usize {
+    if capacity >= LARGEST_PIPE {
+        return usize::MAX;
+    }
+    let wanted = i32::try_from(capacity * 4).unwrap_or(i32::MAX);
+    let grown = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(wanted));
+    grown.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
+}
