@@ -4,7 +4,7 @@
 //! all pipes and writes `<dir>/<service>/current`; full files become archives, compressed by a second thread.
 //! Readers ([`read`]) need no daemon: they look at the files alone, so a slow reader cannot slow a service.
 //!
-//! What a line looks like on disk is in [`line`], how files are named in [`dir`].
+//! What a line looks like on disk is in [`mod@line`], how files are named in [`dir`].
 
 pub mod dir;
 pub mod error;

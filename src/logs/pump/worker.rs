@@ -28,7 +28,7 @@ use crate::logs::sink::Place;
 use crate::types::name::Name;
 
 /// How long lines may wait for more to come.
-const PAUSE: u16 = 20;
+const PAUSE: u16 = 50;
 
 /// A round that read this much is followed by the next at once; so is one that found a pipe half full.
 const BUSY: usize = 48 * 1024;
