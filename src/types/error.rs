@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 macro_rules! codes {
     ($($variant:ident = $code:literal, $title:literal;)*) => {
@@ -104,10 +105,11 @@ impl<'de> Deserialize<'de> for Code {
 }
 
 /// An error as it crosses the control socket and reaches the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
     /// Its code.
+    #[schema(value_type = String, example = "C043")]
     pub code: Code,
     /// Operation, subject and cause in one sentence.
     pub message: String,

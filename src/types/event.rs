@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::exit::PostMortem;
 use super::name::Name;
 use super::state::State;
 
 /// One thing that happened, numbered without gaps since the daemon started.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Sequence number, from 1.
     pub seq: u64,
@@ -20,7 +21,7 @@ pub struct Event {
 }
 
 /// What an [`Event`] tells.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Kind {
     /// A service went from one state to another.

@@ -4,9 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Why a process is no longer there; the twin of `waitid(2)`'s `si_code` and `si_status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// It called `exit(2)` with this code.
@@ -80,7 +81,7 @@ pub fn signal_number(text: &str) -> Option<i32> {
 }
 
 /// What the kernel accounted to a process over its life (`getrusage(2)`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// CPU time in user mode, milliseconds.
     pub user_ms: u64,
@@ -91,7 +92,7 @@ pub struct Usage {
 }
 
 /// Everything kept of one ended incarnation of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PostMortem {
     /// Which incarnation this was, counted from 1.
     pub generation: u64,

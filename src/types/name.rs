@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Longest accepted name, in bytes; leaves room for suffixes within `NAME_MAX`.
 pub const MAX_LENGTH: usize = 64;
@@ -14,7 +15,8 @@ pub const MAX_LENGTH: usize = 64;
 ///
 /// The alphabet makes a name safe as a directory, a cgroup, a URL segment and a metric label.
 /// Cloning is a reference count.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9._-]*$", max_length = 64)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<str>);
 

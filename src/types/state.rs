@@ -15,9 +15,10 @@
 //! check (nothing is claimed), `ready` passed one. Every state stands with a reason in `status`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The state of a service, as every view of cafe shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not running, and not meant to.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::exit::PostMortem;
 use super::name::Name;
@@ -11,7 +12,7 @@ use super::state::State;
 pub const SCHEMA: u32 = 1;
 
 /// The answer to `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -25,7 +26,7 @@ pub struct Status {
 }
 
 /// The daemon in a [`Status`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Daemon {
     /// Version of cafe.
     pub version: String,
@@ -50,7 +51,7 @@ pub struct Daemon {
 }
 
 /// One service in a [`Status`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// Its name.
     pub name: Name,
@@ -99,7 +100,7 @@ pub struct Service {
 }
 
 /// One process of a service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Instance {
     /// Its number, from 1.
     pub number: u32,
@@ -116,7 +117,7 @@ pub struct Instance {
 }
 
 /// A configured group of services.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Group {
     /// Its name.
     pub name: Name,
@@ -131,7 +132,7 @@ pub struct Group {
 }
 
 /// A node of the live supervision tree: the answer to `GET /v1/tree` is its root.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Node {
     /// Name among its siblings.
     pub id: String,
@@ -146,5 +147,6 @@ pub struct Node {
     pub detail: String,
     /// Its children in start order.
     #[serde(default)]
+    #[schema(no_recursion)]
     pub children: Vec<Node>,
 }
