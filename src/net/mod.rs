@@ -1,1 +1,14 @@
-//! Bytes to typed requests.
+//! The control API: bytes on a unix socket to typed requests, and back.
+//!
+//! An island: it knows the words of `types`, never who answers. `api` routes requests to a [`api::Backend`],
+//! `server` speaks HTTP/1.1 on the socket and bounds every client, `control` is the client and the documents
+//! both sides share, `socket` makes the socket file.
+
+pub mod api;
+pub mod control;
+pub mod server;
+pub mod socket;
+
+mod error;
+
+pub use error::Error;
