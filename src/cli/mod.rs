@@ -1,1 +1,106 @@
-//! The command line.
+//! The command line: one verb in, one answer on stdout, one exit code.
+//!
+//! Works when the daemon is dead: it reads logs and config by itself and speaks to the control socket for
+//! the rest. It imports `types`, `config`, `net::control` and `logs::read`, nothing that runs.
+
+mod act;
+mod arguments;
+mod configs;
+mod events;
+mod exit;
+mod failure;
+mod help;
+mod look;
+mod names;
+mod output;
+mod style;
+mod table;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+pub use arguments::{Arguments, RunOptions};
+pub use exit::Exit;
+
+use arguments::{Command, ConfigCommand};
+use failure::Failure;
+use output::Output;
+
+type Outcome = Result<Exit, Failure>;
+
+/// Reads the arguments of this process and does what they say. `run` is the daemon.
+pub fn main(run: impl FnOnce(RunOptions) -> ExitCode) -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let mut output = Output::new(&arguments.global);
+    let outcome = match arguments.command {
+        None => help::short(&mut output),
+        Some(Command::Run(options)) => match output.refuse_json("run") {
+            Ok(()) => return run(options.into_options(&arguments.global)),
+            Err(failure) => Err(failure),
+        },
+        Some(command) => dispatch(command, &arguments.global, &mut output),
+    };
+    let code = match outcome.and_then(|exit| output.flush().map(|()| exit)) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(&mut output),
+    };
+    code.into()
+}
+
+fn dispatch(command: Command, global: &arguments::Global, output: &mut Output) -> Outcome {
+    match command {
+        Command::Run(_) => unreachable!("taken by the caller"),
+        Command::Status(arguments) => online(look::status(&arguments, global, output)),
+        Command::Tree => online(tree::tree(global, output)),
+        Command::Events(arguments) => online(events::events(&arguments, global, output)),
+        Command::Start(arguments) => online(act::start(&arguments, global, output)),
+        Command::Stop(arguments) => online(act::stop(&arguments, global, output)),
+        Command::Restart(arguments) => online(act::restart(&arguments, global, output)),
+        Command::Reload(arguments) => online(act::reload(&arguments, global, output)),
+        Command::Kill(arguments) => online(act::kill(&arguments, global, output)),
+        Command::Wait(arguments) => online(act::wait(&arguments, global, output)),
+        Command::Shutdown(arguments) => match act::confirm_shutdown(global, output)? {
+            true => online(act::shutdown(&arguments, global, output)),
+            false => Ok(Exit::Failed),
+        },
+        Command::Config(ConfigCommand::Diff(arguments)) => {
+            online(configs::diff(&arguments, global, output))
+        }
+        Command::Config(ConfigCommand::Show) => online(configs::show(global, output)),
+        Command::Explain(arguments) => help::explain(&arguments, output),
+        Command::Completions(arguments) => help::completions(&arguments, output),
+        Command::Man => help::man(output),
+    }
+}
+
+/// Runs a verb that speaks to the daemon; the first Ctrl-C ends it, and nothing else.
+fn online(verb: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("cannot start the event loop", &error))?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = verb => outcome,
+            Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        }
+    })
+}
+
+/// Help and version go to stdout and are success; everything else is a usage error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    // Nobody is left to tell when even this cannot be written.
+    let _ = error.print();
+    exit.into()
+}

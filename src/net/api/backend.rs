@@ -8,9 +8,7 @@ use axum::body::Bytes;
 use futures_util::Stream;
 
 use super::access::Access;
-use crate::net::control::{
-    Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Verb,
-};
+use crate::net::control::{Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Verb};
 use crate::types::error::Problem;
 use crate::types::name::Name;
 use crate::types::status::{Node, Service, Status};

@@ -96,12 +96,11 @@ pub(super) async fn put(
     };
     let if_match = if_match.to_str().unwrap_or_default().trim_matches('"').to_owned();
     let text = text(body).await?;
-    let reloaded = app.put_config(who, if_match, text).await.map_err(|problem| {
-        match problem.code {
+    let reloaded =
+        app.put_config(who, if_match, text).await.map_err(|problem| match problem.code {
             Code::Conflict => Failure::with_status(StatusCode::PRECONDITION_FAILED, problem),
             _ => problem.into(),
-        }
-    })?;
+        })?;
     Ok(([(header::ETAG, etag(&reloaded.revision))], Json(reloaded)).into_response())
 }
 

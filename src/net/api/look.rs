@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::failure::Failure;
 use super::parameters::{Named, Parameters};
 use super::{App, Right, document, metrics};
-use crate::net::control::{ErrorBody, LogQuery, Notice};
-use crate::types::status::{Node, Status};
+use crate::net::control::{ErrorBody, LogQuery, Notice, Tree};
+use crate::types::status::{SCHEMA, Status};
 
 /// Everything: the daemon, its services and groups.
 #[utoipa::path(get, path = "/v1/status", tag = "look", responses(
@@ -56,11 +56,11 @@ fn visible(mut status: Status, right: Right) -> Status {
 
 /// The live supervision tree.
 #[utoipa::path(get, path = "/v1/tree", tag = "look", responses(
-    (status = 200, description = "its root", body = Node),
+    (status = 200, description = "its root", body = Tree),
     (status = 403, description = "C042", body = ErrorBody),
 ))]
-pub(super) async fn tree(State(app): State<App>) -> Json<Node> {
-    Json(app.tree())
+pub(super) async fn tree(State(app): State<App>) -> Json<Tree> {
+    Json(Tree { schema: SCHEMA, root: app.tree() })
 }
 
 /// Metrics in OpenMetrics 1.0 text.

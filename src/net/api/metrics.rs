@@ -55,7 +55,12 @@ fn states(page: &mut Page, status: &Status) {
 
 fn gauges(page: &mut Page, status: &Status) {
     let services = &status.services;
-    page.family("cafe_service_uptime_seconds", "gauge", "seconds", "Time since its process started.");
+    page.family(
+        "cafe_service_uptime_seconds",
+        "gauge",
+        "seconds",
+        "Time since its process started.",
+    );
     for service in services {
         page.service("cafe_service_uptime_seconds", &service.name, seconds(service.uptime_ms));
     }

@@ -102,7 +102,8 @@ async fn require(
     };
     let right = app.access().right(peer, || groups_of(peer));
     if right < needs {
-        let message = format!("user {} may not {} {}", peer.uid, request.method(), request.uri().path());
+        let message =
+            format!("user {} may not {} {}", peer.uid, request.method(), request.uri().path());
         return Err(refused(message).into());
     }
     request.extensions_mut().insert(right);

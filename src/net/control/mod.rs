@@ -10,5 +10,5 @@ mod words;
 pub use client::{Client, EventStream, LineStream};
 pub use words::{
     Acted, Change, ConfigView, ErrorBody, Goal, LogQuery, Notice, Outcome, Peer, Plan, PlanStep,
-    Reloaded, Verb, Verdict,
+    Reloaded, Tree, Verb, Verdict,
 };

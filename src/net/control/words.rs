@@ -7,6 +7,7 @@ use crate::types::error::Problem;
 use crate::types::event::Event;
 use crate::types::name::Name;
 use crate::types::state::State;
+use crate::types::status::Node;
 
 /// Who is at the other end of a connection, as the kernel says (`SO_PEERCRED`, `unix(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +124,16 @@ impl std::fmt::Display for Goal {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.pad(self.as_str())
     }
+}
+
+/// The answer to `GET /v1/tree`: the root of the live supervision tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tree {
+    /// `types::status::SCHEMA`.
+    pub schema: u32,
+    /// The root.
+    #[serde(flatten)]
+    pub root: Node,
 }
 
 /// What came of a [`Verb`].
