@@ -10,5 +10,7 @@ pub mod server;
 pub mod socket;
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 
 pub use error::Error;

@@ -21,6 +21,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         act::wait, act::start, act::stop, act::restart, act::reload, act::kill, act::shutdown,
         config::show, config::reload, config::diff, config::put,
     ),
+    components(schemas(crate::net::control::Goal)),
     tags(
         (name = "look", description = "what is"),
         (name = "act", description = "what to do"),

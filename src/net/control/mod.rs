@@ -7,6 +7,9 @@ mod client;
 mod lines;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{Client, EventStream, LineStream};
 pub use words::{
     Acted, Change, ConfigView, ErrorBody, Goal, LogQuery, Notice, Outcome, Peer, Plan, PlanStep,
