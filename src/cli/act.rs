@@ -237,7 +237,7 @@ fn reached(service: &Service, goal: &str, output: &mut Output) -> Result<(), Fai
 }
 
 /// Asks before everything is stopped. Before the event loop: reading an answer blocks.
-pub(super) fn confirm_shutdown(global: &Global, output: &Output) -> Result<bool, Failure> {
+pub(super) fn confirm_shutdown(global: &Global, output: &mut Output) -> Result<bool, Failure> {
     if global.yes || global.dry_run {
         return Ok(true);
     }

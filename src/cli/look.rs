@@ -20,6 +20,20 @@ use crate::types::unit::{show_duration, show_size};
 /// Last lines shown with one service; all that came with `-v`.
 const LAST_LINES: usize = 10;
 
+/// The order in which the first line counts: trouble first.
+const WORST_FIRST: [State; 10] = [
+    State::Failed,
+    State::Unhealthy,
+    State::Backoff,
+    State::Stopping,
+    State::Starting,
+    State::Waiting,
+    State::Running,
+    State::Ready,
+    State::Done,
+    State::Stopped,
+];
+
 /// `cafe status [NAME...]`.
 pub(super) async fn status(
     arguments: &StatusArguments,
@@ -130,7 +144,7 @@ fn summary(status: &Status, paint: Paint) -> String {
     let up = show_duration(Duration::from_millis(daemon.uptime_ms));
     let noun = if count == 1 { "service" } else { "services" };
     let mut text = format!("{} {}, up {up}: {count} {noun}", paint.bold("cafe"), daemon.version);
-    let counts = State::ALL.into_iter().filter_map(|state| {
+    let counts = WORST_FIRST.into_iter().filter_map(|state| {
         let count = status.services.iter().filter(|service| service.state == state).count();
         (count > 0).then(|| paint.state(state, &format!("{count} {state}")))
     });

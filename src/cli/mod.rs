@@ -30,7 +30,7 @@ pub use exit::Exit;
 
 use arguments::{Command, ConfigCommand};
 use failure::Failure;
-use output::Output;
+use output::{Format, Output};
 
 type Outcome = Result<Exit, Failure>;
 
@@ -100,7 +100,26 @@ fn online(verb: impl Future<Output = Outcome>) -> Outcome {
 /// Help and version go to stdout and are success; everything else is a usage error.
 fn usage(error: &clap::Error) -> ExitCode {
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    if exit == Exit::Usage && wants_json(std::env::args()) {
+        let message = error.kind().to_string();
+        let detail = error.to_string();
+        let detail = detail.lines().next().unwrap_or(&message).trim_start_matches("error: ");
+        return Failure::usage(detail).report(&mut Output::errors(Format::Json)).into();
+    }
     // Nobody is left to tell when even this cannot be written.
     let _ = error.print();
     exit.into()
+}
+
+/// Whether the arguments ask for JSON, as far as can be told of arguments that make no sense.
+fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    let mut before = String::new();
+    for argument in arguments {
+        let whole = matches!(argument.as_str(), "--json" | "-ojson" | "-o=json" | "--output=json");
+        if whole || (argument == "json" && matches!(before.as_str(), "-o" | "--output")) {
+            return true;
+        }
+        before = argument;
+    }
+    false
 }

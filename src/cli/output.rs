@@ -29,6 +29,7 @@ pub(super) struct Output {
     paint: Paint,
     paint_errors: Paint,
     stdout: BufWriter<Box<dyn Write>>,
+    stderr: Box<dyn Write>,
 }
 
 impl Output {
@@ -46,6 +47,21 @@ impl Output {
             paint: Paint { coloured, unicode },
             paint_errors: Paint { coloured: errors_coloured, unicode },
             stdout: BufWriter::with_capacity(64 << 10, Box::new(stdout)),
+            stderr: Box::new(io::stderr()),
+        }
+    }
+
+    /// For errors in the arguments themselves, before there are flags.
+    pub(super) fn errors(format: Format) -> Self {
+        let paint = Paint { coloured: false, unicode: false };
+        Self {
+            format,
+            quiet: false,
+            verbose: false,
+            paint,
+            paint_errors: paint,
+            stdout: BufWriter::new(Box::new(io::stdout())),
+            stderr: Box::new(io::stderr()),
         }
     }
 
@@ -91,9 +107,9 @@ impl Output {
     }
 
     /// Writes to stderr, whatever the flags.
-    pub(super) fn complain(&self, text: &str) {
+    pub(super) fn complain(&mut self, text: &str) {
         // If stderr is closed nobody wants to know.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = self.stderr.write_all(text.as_bytes());
     }
 
     /// For verbs whose answer is not a document.
@@ -102,5 +118,55 @@ impl Output {
             Format::Json => Err(Failure::usage(format!("`cafe {verb}` has no JSON output"))),
             Format::Human | Format::Plain => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// Keeps both streams; no colours, symbols as given.
+    pub(super) fn captured(format: Format, unicode: bool) -> (Self, Captured) {
+        let captured = Captured::default();
+        let paint = Paint { coloured: false, unicode };
+        let output = Self {
+            format,
+            quiet: false,
+            verbose: false,
+            paint,
+            paint_errors: paint,
+            stdout: BufWriter::new(Box::new(captured.stdout.clone())),
+            stderr: Box::new(captured.stderr.clone()),
+        };
+        (output, captured)
+    }
+}
+
+/// What a verb printed.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(super) struct Captured {
+    pub(super) stdout: Shared,
+    pub(super) stderr: Shared,
+}
+
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(super) struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+#[cfg(test)]
+impl Shared {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).expect("text")
+    }
+}
+
+#[cfg(test)]
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
