@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
+use regex::bytes::Regex;
 
-use super::names::{self, socket};
+use super::names;
 use super::output::Format;
+use super::places::{config_file, socket};
 use super::style::ColorChoice;
 use crate::net::control::{Client, Goal};
 use crate::types::exit::signal_number;
@@ -106,6 +109,8 @@ pub(super) enum Command {
     Status(StatusArguments),
     /// The live supervision tree
     Tree,
+    /// What services write; of several, in the order of time
+    Logs(LogsArguments),
     /// What happens, as it happens
     Events(EventsArguments),
     /// Start services or groups; cancels a backoff
@@ -136,7 +141,7 @@ pub(super) enum Command {
 /// `cafe run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
-    /// The config file [default: ./cafe.ron, else /etc/cafe/cafe.ron]
+    /// The config file [default: ./cafe.ron, ~/.config/cafe/cafe.ron or /etc/cafe/cafe.ron]
     #[arg(value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
@@ -144,7 +149,7 @@ pub(super) struct RunArguments {
 impl RunArguments {
     pub(super) fn into_options(self, global: &Global) -> RunOptions {
         RunOptions {
-            file: self.file,
+            file: config_file(self.file),
             socket: global.named_socket(),
             verbose: global.verbose,
             quiet: global.quiet,
@@ -156,8 +161,8 @@ impl RunArguments {
 /// What `cafe run` was asked for; the daemon takes it from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// The config file; the usual places unless given.
-    pub file: Option<PathBuf>,
+    /// The config file.
+    pub file: PathBuf,
     /// Overrides `control.socket`.
     pub socket: Option<PathBuf>,
     /// `-v`, counted.
@@ -174,6 +179,65 @@ pub(super) struct StatusArguments {
     /// Services or groups; all unless given
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(names::candidates))]
     pub(super) names: Vec<String>,
+}
+
+/// Lines shown unless `-n` or `--since` says otherwise, and before following.
+const LINES: usize = 100;
+const LINES_BEFORE_FOLLOWING: usize = 10;
+
+/// `cafe logs`.
+#[derive(Debug, Args)]
+pub(super) struct LogsArguments {
+    /// Services or groups; all unless given
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(names::candidates))]
+    pub(super) names: Vec<String>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// The last so many lines, or `all` [default: 100; 10 with -f; all with --since]
+    #[arg(short = 'n', long, value_parser = lines, value_name = "NUMBER")]
+    lines: Option<Lines>,
+    /// Not before: `2026-11-20T18:00:00Z`, or so long ago: `10m`
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(super) since: Option<Timestamp>,
+    /// Not after: a time as of --since
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(super) until: Option<Timestamp>,
+    /// Only lines that match
+    #[arg(short, long, value_name = "REGEX")]
+    pub(super) grep: Option<Regex>,
+    /// Only lines that do not match
+    #[arg(long, requires = "grep")]
+    pub(super) invert: bool,
+    /// Only what was written to stderr
+    #[arg(long)]
+    pub(super) stderr: bool,
+    /// Without the name of the service in front
+    #[arg(long)]
+    pub(super) no_prefix: bool,
+    /// Times in UTC
+    #[arg(long)]
+    pub(super) utc: bool,
+}
+
+/// `-n`.
+#[derive(Debug, Clone, Copy)]
+enum Lines {
+    All,
+    Last(usize),
+}
+
+impl LogsArguments {
+    /// How many of the last lines.
+    pub(super) fn lines(&self) -> Option<usize> {
+        match self.lines {
+            Some(Lines::All) => None,
+            Some(Lines::Last(number)) => Some(number),
+            None if self.since.is_some() => None,
+            None if self.follow => Some(LINES_BEFORE_FOLLOWING),
+            None => Some(LINES),
+        }
+    }
 }
 
 /// `cafe events`.
@@ -262,6 +326,8 @@ enum GoalWord {
 /// `cafe config`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
+    /// All errors of a config file; works without the daemon
+    Check(FileArguments),
     /// What applying a config file would change
     Diff(FileArguments),
     /// The config in force, with all defaults, secrets masked
@@ -302,6 +368,22 @@ pub(super) struct CompletionsArguments {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn lines(text: &str) -> Result<Lines, String> {
+    match text {
+        "all" => Ok(Lines::All),
+        _ => text.parse().map(Lines::Last).map_err(|_| "a number, or `all`".to_owned()),
+    }
+}
+
+/// A time, or a duration before now.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = parse_duration(text) {
+        let now = Timestamp::now();
+        return now.checked_sub(ago).map_err(|error| error.to_string());
+    }
+    text.parse().map_err(|_| "write it like 2026-11-20T18:00:00Z, or 10m".to_owned())
 }
 
 fn signal(text: &str) -> Result<i32, String> {

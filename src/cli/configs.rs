@@ -3,16 +3,71 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::Outcome;
 use super::arguments::{FileArguments, Global};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
+use super::places::{config_file, variable};
+use super::style::tame;
+use crate::config::{self, Config, Finding, Problems};
 use crate::net::control::{Plan, Reloaded};
 use crate::types::error::{Code, Problem};
+use crate::types::status::SCHEMA;
 
 /// Largest config that is sent to the daemon, bytes.
 const FILE_LIMIT: u64 = 1 << 20;
+
+/// `cafe config check [FILE]`: all errors at once; needs no daemon.
+pub(super) fn check(arguments: &FileArguments, output: &mut Output) -> Outcome {
+    let path = config_file(arguments.file.clone());
+    let checked = match path.to_str() {
+        Some("-") => config::load_bytes(Path::new("-"), read(&path)?.as_bytes(), &variable),
+        _ => config::load(&path, &variable),
+    };
+    match checked {
+        Ok(config) => accepted(&config, &path, output),
+        Err(problems) => refused(&problems, output),
+    }
+}
+
+fn accepted(config: &Config, path: &Path, output: &mut Output) -> Outcome {
+    let (services, groups) = (config.services.len(), config.groups.len());
+    match output.format() {
+        Format::Json => output.json(&json!({
+            "schema": SCHEMA, "ok": true, "revision": config.revision, "services": services,
+            "groups": groups, "errors": [],
+        }))?,
+        Format::Plain => {}
+        Format::Human => {
+            let path = path.display();
+            output.write(&format!("{path}: no errors (services: {services}, groups: {groups})\n"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The errors are the answer, so they go to stdout in the formats for scripts.
+fn refused(problems: &Problems, output: &mut Output) -> Outcome {
+    match output.format() {
+        Format::Json => output.json(&json!({
+            "schema": SCHEMA, "ok": false, "count": problems.count(), "errors": problems.findings(),
+        }))?,
+        Format::Plain => {
+            for Finding { code, file, line, column, message, .. } in problems.findings() {
+                let file = file.unwrap_or_default();
+                output.write(&format!("{file}\t{line}\t{column}\t{code}\t{}\n", tame(&message)))?;
+            }
+        }
+        Format::Human => {
+            let text = problems.render(output.paint_errors().coloured);
+            output.complain(&text);
+        }
+    }
+    Ok(Exit::Usage)
+}
 
 /// `cafe config diff [FILE]`.
 pub(super) async fn diff(

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::output::{Format, Output};
 use super::style::{Paint, tame};
 use super::table::{Cell, Table};
-use crate::net::control::{Client, LogQuery};
+use crate::net::control::{Client, LogLine, LogQuery};
 use crate::types::state::State;
 use crate::types::status::{Service, Status};
 use crate::types::unit::{show_duration, show_size};
@@ -206,16 +206,11 @@ async fn details(
 }
 
 async fn last_lines(client: &Client, name: &str, lines: usize) -> Result<Vec<String>, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        t: Timestamp,
-        line: String,
-    }
     let query = LogQuery { lines: Some(lines), ..LogQuery::default() };
     let mut stream = client.logs(name, &query).await?;
     let mut shown = Vec::new();
     while let Some(line) = stream.next().await? {
-        if let Ok(Line { t, line }) = serde_json::from_slice(&line) {
+        if let Ok(LogLine { t, line, .. }) = serde_json::from_slice(&line) {
             shown.push(format!("{t:.3}  {}", tame(&line)));
         }
     }

@@ -10,9 +10,11 @@ mod events;
 mod exit;
 mod failure;
 mod help;
+mod logs;
 mod look;
 mod names;
 mod output;
+mod places;
 mod style;
 mod table;
 mod tree;
@@ -27,6 +29,8 @@ use clap::{CommandFactory, Parser};
 
 pub use arguments::{Arguments, RunOptions};
 pub use exit::Exit;
+pub use places::logs_in;
+pub use style::ColorChoice;
 
 use arguments::{Command, ConfigCommand};
 use failure::Failure;
@@ -62,6 +66,7 @@ fn dispatch(command: Command, global: &arguments::Global, output: &mut Output) -
         Command::Run(_) => unreachable!("taken by the caller"),
         Command::Status(arguments) => online(look::status(&arguments, global, output)),
         Command::Tree => online(tree::tree(global, output)),
+        Command::Logs(arguments) => online(logs::logs(&arguments, global, output)),
         Command::Events(arguments) => online(events::events(&arguments, global, output)),
         Command::Start(arguments) => online(act::start(&arguments, global, output)),
         Command::Stop(arguments) => online(act::stop(&arguments, global, output)),
@@ -73,6 +78,7 @@ fn dispatch(command: Command, global: &arguments::Global, output: &mut Output) -
             true => online(act::shutdown(&arguments, global, output)),
             false => Ok(Exit::Failed),
         },
+        Command::Config(ConfigCommand::Check(arguments)) => configs::check(&arguments, output),
         Command::Config(ConfigCommand::Diff(arguments)) => {
             online(configs::diff(&arguments, global, output))
         }

@@ -88,6 +88,11 @@ impl Output {
         Ok(self.stdout.write_all(text.as_bytes())?)
     }
 
+    /// Writes bytes as they are.
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.stdout.write_all(bytes)?)
+    }
+
     /// Writes a document as one line of JSON.
     pub(super) fn json(&mut self, document: &impl Serialize) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.stdout, document).map_err(io::Error::from)?;
@@ -150,19 +155,25 @@ pub(super) struct Captured {
 
 #[cfg(test)]
 #[derive(Clone, Default)]
-pub(super) struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+pub(super) struct Shared(tokio::sync::watch::Sender<Vec<u8>>);
 
 #[cfg(test)]
 impl Shared {
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().clone()).expect("text")
     }
+
+    /// Waits until `text` was printed.
+    pub(super) async fn shows(&self, text: &str) {
+        let has = |printed: &Vec<u8>| String::from_utf8_lossy(printed).contains(text);
+        self.0.subscribe().wait_for(has).await.expect("the sender is held here");
+    }
 }
 
 #[cfg(test)]
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
+        self.0.send_modify(|printed| printed.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 

@@ -84,6 +84,24 @@ impl Paint {
         self.put(colour.on_default(), text)
     }
 
+    /// `text` in the colour of a service's name: the same on every run, so that eyes learn it.
+    pub(super) fn of_name(self, name: &str, text: &str) -> String {
+        const COLOURS: [AnsiColor; 6] = [
+            AnsiColor::Cyan,
+            AnsiColor::Magenta,
+            AnsiColor::Blue,
+            AnsiColor::BrightCyan,
+            AnsiColor::BrightMagenta,
+            AnsiColor::BrightBlue,
+        ];
+        // FNV-1a: the hasher of std may change between versions.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let colour = COLOURS[usize::try_from(hash % 6).unwrap_or(0)];
+        self.put(colour.on_default(), text)
+    }
+
     /// The symbol of a state; its word always stands beside it.
     pub(super) fn glyph(self, state: State) -> &'static str {
         let (unicode, ascii) = match state {

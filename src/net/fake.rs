@@ -209,7 +209,7 @@ impl Backend for Fake {
         Box::pin(async move {
             self.find(name)?;
             let line = format!(
-                "{{\"t\":\"2026-11-20T18:20:01.114523Z\",\"service\":\"{name}\",\"stream\":\"o\",\"line\":\"ready on 8080\"}}\n"
+                "{{\"t\":\"2026-11-20T18:20:01.114523Z\",\"service\":\"{name}\",\"stream\":\"stdout\",\"line\":\"ready on 8080\"}}\n"
             );
             let lines = stream::iter([Bytes::from(line)]);
             Ok(match query.follow {

@@ -30,6 +30,12 @@ fn what_can_be_typed() {
         "cafe status --color never -q",
         "cafe tree -o plain",
         "cafe events web --after 3 -n 5 --utc",
+        "cafe logs",
+        "cafe logs -f web -n 20 -g error --invert",
+        "cafe logs web --since 10m --until 2026-11-20T18:00:00Z --stderr --no-prefix --utc",
+        "cafe logs -n all",
+        "cafe config check",
+        "cafe config check - -o json",
         "cafe start web db --timeout 1m30s -m reason",
         "cafe stop web --dry-run",
         "cafe restart web",
@@ -71,6 +77,10 @@ fn what_cannot_be_typed() {
         "cafe completions powershell",
         "cafe config",
         "cafe events -n many",
+        "cafe logs -n few",
+        "cafe logs --since yesterday",
+        "cafe logs -g (",
+        "cafe logs --invert",
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -5,7 +5,7 @@ use clap::Parser as _;
 use crate::cli::arguments::{Arguments, Command, ConfigCommand, Global};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Captured, Format, Output};
-use crate::cli::{Exit, Outcome, act, configs, events, help, look, tree};
+use crate::cli::{Exit, Outcome, act, configs, events, help, logs, look, tree};
 use crate::net::fake::{Fake, Running};
 
 struct Printed {
@@ -45,6 +45,8 @@ async fn run(command: Command, global: &Global, output: &mut Output) -> Outcome 
             act::confirm_shutdown(global, output)?;
             act::shutdown(&arguments, global, output).await
         }
+        Command::Logs(arguments) => logs::logs(&arguments, global, output).await,
+        Command::Config(ConfigCommand::Check(arguments)) => configs::check(&arguments, output),
         Command::Config(ConfigCommand::Diff(arguments)) => {
             configs::diff(&arguments, global, output).await
         }
@@ -262,4 +264,101 @@ fn a_reader_that_has_gone_is_success() {
     let full: Failure = std::io::Error::from(std::io::ErrorKind::StorageFull).into();
     assert_eq!(full.report(&mut output), Exit::Failed);
     assert!(captured.stderr.text().contains("cannot write the output"));
+}
+
+/// A daemon whose services have written something.
+fn with_logs(directory: &std::path::Path) -> Running {
+    for (service, lines) in [
+        ("web", "2026-11-20T18:20:01.000001Z o one\n2026-11-20T18:20:03.000001Z e tw\u{1b}o\n"),
+        ("db", "2026-11-20T18:20:02.000001Z o between\n"),
+        ("gone", "2026-11-20T18:20:04.000001Z c removed\n"),
+    ] {
+        let logs = directory.join("logs").join(service);
+        std::fs::create_dir_all(&logs).expect("made");
+        std::fs::write(logs.join("current"), lines).expect("written");
+    }
+    let fake = Fake::new();
+    let state_dir = directory.to_string_lossy().into_owned();
+    fake.status.lock().expect("not poisoned").daemon.state_dir = state_dir;
+    Running::start(fake)
+}
+
+#[tokio::test]
+async fn logs_are_merged_by_time_and_chosen_by_flags() {
+    let directory = tempfile::tempdir().expect("temp dir");
+    let running = with_logs(directory.path());
+    let one = "2026-11-20 18:20:01.000 web one\n";
+    let between = "2026-11-20 18:20:02.000 db  between\n";
+    let two = "2026-11-20 18:20:03.000 web e tw\u{1b}o\n";
+    for (line, expected) in [
+        ("logs web db", format!("{one}{between}{two}")),
+        ("logs shop", format!("{one}{between}{two}")),
+        ("logs shop -n 1", two.to_owned()),
+        ("logs shop -g ^b", between.to_owned()),
+        ("logs shop -g ^b --invert", format!("{one}{two}")),
+        ("logs shop --stderr", two.to_owned()),
+        ("logs shop --since 2026-11-20T18:20:02Z --until 2026-11-20T18:20:03Z", between.to_owned()),
+        ("logs web --no-prefix -n 1", two.replace("web ", "")),
+        ("logs gone", "2026-11-20 18:20:04.000 cafe: removed\n".to_owned()),
+        ("logs web -o plain -n 1", "2026-11-20T18:20:03.000001Z\tweb\tstderr\ttw\u{1b}o\n".to_owned()),
+        (
+            "logs db -o json",
+            "{\"t\":\"2026-11-20T18:20:02.000001Z\",\"service\":\"db\",\"stream\":\"stdout\",\"line\":\"between\"}\n"
+                .to_owned(),
+        ),
+    ] {
+        let printed = cafe(&running, &format!("{line} --utc")).await;
+        assert_eq!((printed.exit, printed.stdout), (Exit::Done, expected), "{line}");
+    }
+    for name in ["nope", "../web", "A"] {
+        let printed = cafe(&running, &format!("logs {name}")).await;
+        assert_eq!((printed.exit, printed.stdout.as_str()), (Exit::NoSuchName, ""), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_follow_prints_what_comes() {
+    use std::io::Write as _;
+    let directory = tempfile::tempdir().expect("temp dir");
+    let running = with_logs(directory.path());
+    let line = format!("cafe --socket {} logs -f db --utc", running.path().display());
+    let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("parses");
+    let (mut output, captured) = Output::captured(Format::Human, true);
+    let command = arguments.command.expect("a verb");
+    let append = async {
+        captured.stdout.shows("between\n").await;
+        let current = directory.path().join("logs/db/current");
+        let mut file = std::fs::File::options().append(true).open(current).expect("opens");
+        file.write_all(b"2026-11-20T18:20:09.000001Z o later\n").expect("written");
+        captured.stdout.shows("later\n").await;
+    };
+    tokio::select! {
+        outcome = run(command, &arguments.global, &mut output) => panic!("ended: {outcome:?}"),
+        () = append => {}
+    }
+}
+
+#[tokio::test]
+async fn config_check_needs_no_daemon_and_tells_all_errors() {
+    let mut running = Running::start(Fake::new());
+    running.stop().await;
+    let directory = tempfile::tempdir().expect("temp dir");
+    let file = directory.path().join("cafe.ron");
+    std::fs::write(&file, "Cafe(services: { \"web\": (command: [\"true\"]) })").expect("written");
+    let line = format!("config check {}", file.display());
+    let printed = cafe(&running, &line).await;
+    let expected = format!("{}: no errors (services: 1, groups: 0)\n", file.display());
+    assert_eq!((printed.exit, printed.stdout), (Exit::Done, expected));
+    let wrong = "Cafe(services: { \"web\": (comand: [\"true\"]), \"db\": (command: [], nope: 1) })";
+    std::fs::write(&file, wrong).expect("written");
+    let printed = cafe(&running, &line).await;
+    assert_eq!((printed.exit, printed.stdout.as_str()), (Exit::Usage, ""));
+    assert!(printed.stderr.contains("C003") && printed.stderr.contains('^'), "{}", printed.stderr);
+    let printed = cafe(&running, &format!("{line} -o json")).await;
+    let document: serde_json::Value = serde_json::from_str(&printed.stdout).expect("JSON");
+    assert_eq!((printed.exit, &document["ok"]), (Exit::Usage, &serde_json::Value::Bool(false)));
+    assert!(document["errors"].as_array().is_some_and(|errors| errors.len() >= 2), "{document}");
+    let printed = cafe(&running, &format!("{line} -o plain")).await;
+    let columns = |line: &str| line.split('\t').count();
+    assert!(printed.stdout.lines().all(|line| columns(line) == 5), "{}", printed.stdout);
 }

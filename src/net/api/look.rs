@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::failure::Failure;
 use super::parameters::{Named, Parameters};
 use super::{App, Right, document, metrics};
-use crate::net::control::{ErrorBody, LogQuery, Notice, Tree};
+use crate::net::control::{ErrorBody, LogLine, LogQuery, Notice, Tree};
 use crate::types::status::{SCHEMA, Status};
 
 /// Everything: the daemon, its services and groups.
@@ -138,7 +138,7 @@ fn message(notice: &Notice) -> SseEvent {
         ("since" = Option<String>, Query, description = "RFC 3339"),
         ("until" = Option<String>, Query, description = "RFC 3339")),
     responses(
-    (status = 200, description = "one object per line", content_type = "application/jsonl", body = String),
+    (status = 200, description = "one object per line", content_type = "application/jsonl", body = LogLine),
     (status = 400, description = "C045", body = ErrorBody),
     (status = 403, description = "C042", body = ErrorBody),
     (status = 404, description = "C043", body = ErrorBody),

@@ -12,6 +12,6 @@ mod tests;
 
 pub use client::{Client, EventStream, LineStream};
 pub use words::{
-    Acted, Change, ConfigView, ErrorBody, Goal, LogQuery, Notice, Outcome, Peer, Plan, PlanStep,
-    Reloaded, Tree, Verb, Verdict,
+    Acted, Change, ConfigView, ErrorBody, Goal, LogLine, LogQuery, Notice, Outcome, Peer, Plan,
+    PlanStep, Reloaded, Tree, Verb, Verdict,
 };

@@ -249,6 +249,22 @@ pub struct LogQuery {
     pub until: Option<jiff::Timestamp>,
 }
 
+/// One log line: of `GET /v1/logs/{name}` and of `cafe logs -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    /// When it was read from the service.
+    pub t: jiff::Timestamp,
+    /// Whose it is.
+    pub service: Name,
+    /// `stdout`, `stderr`, or `cafe` for a remark of cafe itself.
+    pub stream: String,
+    /// Whether it goes on from the line before it of the same service and stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continued: bool,
+    /// What was written; bytes that are not UTF-8 are replaced.
+    pub line: String,
+}
+
 /// One piece of the event stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
