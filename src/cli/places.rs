@@ -69,7 +69,7 @@ mod tests {
         std::fs::write(&there, "").expect("written");
         let missing = directory.path().join("missing.ron");
         assert_eq!(first_there(&[missing.clone(), there.clone()]), there);
-        assert_eq!(first_there(&[missing.clone()]), missing);
+        assert_eq!(first_there(std::slice::from_ref(&missing)), missing);
         assert_eq!(first_there(&[]), Path::new(""));
     }
 }

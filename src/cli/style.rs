@@ -151,6 +151,8 @@ pub(super) fn tame(text: &str) -> String {
 mod tests {
     use super::{ColorChoice, is_coloured, is_unicode, tame};
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn environment<'e>(pairs: &'e [(&'e str, &'e str)]) -> impl Fn(&str) -> Option<String> + 'e {
         |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     }
@@ -159,7 +161,7 @@ mod tests {
     fn colour_follows_flag_then_environment_then_terminal() {
         use ColorChoice::{Always, Auto, Never};
         #[rustfmt::skip]
-        let table: &[(ColorChoice, &[(&str, &str)], bool, bool)] = &[
+        let table: &[(ColorChoice, Pairs, bool, bool)] = &[
             (Auto,   &[],                                              true,  true),
             (Auto,   &[],                                              false, false),
             (Auto,   &[("NO_COLOR", "1")],                             true,  false),
@@ -180,7 +182,7 @@ mod tests {
     #[test]
     fn symbols_need_a_locale_that_has_them() {
         #[rustfmt::skip]
-        let table: &[(&[(&str, &str)], bool)] = &[
+        let table: &[(Pairs, bool)] = &[
             (&[("LANG", "en_GB.UTF-8")],                        true),
             (&[("LANG", "C.utf8")],                             true),
             (&[("LANG", "C")],                                  false),

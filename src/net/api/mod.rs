@@ -1,7 +1,7 @@
 //! The control API as a router over a [`Backend`]: the whole of it is the table in `routes`.
 //!
 //! Each row names the right it needs, checked before a byte of the body is read. Handlers translate; they
-//! decide nothing. The connection's [`Peer`](super::control::Peer) comes as a request extension, from the server.
+//! decide nothing. The connection's [`Peer`] comes as a request extension, from the server.
 
 mod access;
 mod act;
