@@ -43,7 +43,8 @@ fn accepted(config: &Config, path: &Path, output: &mut Output) -> Outcome {
         Format::Plain => {}
         Format::Human => {
             let path = path.display();
-            output.write(&format!("{path}: no errors (services: {services}, groups: {groups})\n"))?;
+            output
+                .write(&format!("{path}: no errors (services: {services}, groups: {groups})\n"))?;
         }
     }
     Ok(Exit::Done)
