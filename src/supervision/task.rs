@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 #[must_use = "a task is aborted when it is dropped"]
 pub struct Task<T = ()> {
     handle: JoinHandle<T>,
+    detached: bool,
 }
 
 /// Why a task gave no result.
@@ -37,13 +38,18 @@ pub fn spawn<T: Send + 'static>(
     };
     #[expect(clippy::disallowed_methods, reason = "the one place: the guard makes it supervised")]
     let handle = tokio::spawn(named);
-    Task { handle }
+    Task { handle, detached: false }
 }
 
 impl<T> Task<T> {
     /// Ends it at its next await; it is gone when waiting for it returns.
     pub fn abort(&self) {
         self.handle.abort();
+    }
+
+    /// Lets it run on by itself. Only for work that ends, and whose end nobody waits for.
+    pub fn detach(mut self) {
+        self.detached = true;
     }
 
     /// Whether it is over.
@@ -66,7 +72,9 @@ impl<T> Future for Task<T> {
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.handle.abort();
+        if !self.detached {
+            self.handle.abort();
+        }
     }
 }
 
@@ -112,6 +120,13 @@ mod tests {
         });
         drop(task);
         assert!(gone.await.is_err(), "dropped with the task, never sent");
+    }
+
+    #[tokio::test]
+    async fn a_detached_task_goes_on() {
+        let (sender, result) = oneshot::channel();
+        spawn("alone", async move { sender.send(7) }).detach();
+        assert_eq!(result.await, Ok(7));
     }
 
     #[tokio::test]
