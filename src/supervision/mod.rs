@@ -1,7 +1,8 @@
 //! OTP semantics over ractor.
 //!
-//! [`machine`] decides what a supervisor does, from the pure pieces [`strategy`], [`intensity`] and [`backoff`]; drivers carry
-//! it out: for actors here, for processes in `crate::actors`. Knows nothing of services, files or the network.
+//! [`machine`] decides what a supervisor does, from the pure pieces [`strategy`], [`intensity`] and [`backoff`];
+//! [`roster`] lets the orders of many machines through a graph of dependencies. Drivers carry them out: [`supervisor`] and
+//! [`dynamic`] for actors, `crate::actors::services` for processes. Knows nothing of services, files or the network.
 
 pub mod strategy;
 
@@ -10,6 +11,8 @@ pub mod intensity;
 pub mod backoff;
 
 pub mod machine;
+
+pub mod roster;
 
 pub mod supervisor;
 
