@@ -27,7 +27,7 @@ pub(super) async fn in_own_process(name: &str, body: impl Future<Output = ()>) {
         descriptors: vec![(1, Arc::clone(&output)), (2, output)],
         ..Command::default()
     };
-    let mut child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
+    let child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
     let exit = child.wait().await.expect("ends");
     let text = std::fs::read_to_string(&path).expect("reads");
     assert_eq!(exit.cause, Cause::Code(0), "{text}");

@@ -61,6 +61,12 @@ pub fn boot_id() -> Result<String, Error> {
     Ok(text.trim().to_owned())
 }
 
+/// How many descriptors this process has open; 0 where `/proc` cannot be read.
+#[must_use]
+pub fn open_descriptors() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
 /// Clock ticks per second (`sysconf(_SC_CLK_TCK)`, in practice 100).
 #[must_use]
 pub fn ticks_per_second() -> u64 {

@@ -141,7 +141,7 @@ mod tests {
                     command.descriptors = vec![(1, Arc::clone(&writer))];
                     let spawner = spawner.clone();
                     waits.push(async move {
-                        let mut child = spawner.spawn(command).await.expect("starts");
+                        let child = spawner.spawn(command).await.expect("starts");
                         let exit = child.wait().await.expect("its status is there");
                         assert_eq!(exit.cause, Cause::Code(code));
                     });

@@ -48,8 +48,15 @@ impl Hierarchy {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::system("create", path.display().to_string(), source))
             }
-            _ => Cgroup::open(path),
+            _ => Ok(Cgroup::open(path)),
         }
+    }
+
+    /// The cgroup of a service, if it was made.
+    #[must_use]
+    pub fn get(&self, service: &Name) -> Option<Cgroup> {
+        let path = self.services.join(service.as_str());
+        path.is_dir().then(|| Cgroup::open(path))
     }
 
     /// The cgroups there are: after an unclean end, those of services that ran.
@@ -63,7 +70,7 @@ impl Hierarchy {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(name) = name.filter(|_| entry.path().is_dir()) {
-                found.push((name, Cgroup::open(entry.path())?));
+                found.push((name, Cgroup::open(entry.path())));
             }
         }
         Ok(found)
@@ -73,7 +80,7 @@ impl Hierarchy {
     ///
     /// # Errors
     /// When a service's is still there.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         match fs::remove_dir(&self.services) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(Error::system("remove", self.services.display().to_string(), source))

@@ -25,15 +25,12 @@ pub use limits::Limits;
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    directory: Arc<OwnedFd>,
 }
 
 impl Cgroup {
-    /// Opens the cgroup at `path`, which exists.
-    fn open(path: PathBuf) -> Result<Self, Error> {
-        let directory = File::open(&path)
-            .map_err(|source| Error::system("open", path.display().to_string(), source))?;
-        Ok(Self { path, directory: Arc::new(directory.into()) })
+    /// The cgroup at `path`, which exists. Nothing is held open: descriptors are scarcer than system calls.
+    fn open(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Where it is in the file system.
@@ -43,9 +40,12 @@ impl Cgroup {
     }
 
     /// For `Command::cgroup`: a process started with it is in this cgroup before its program runs.
-    #[must_use]
-    pub fn directory(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.directory)
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn directory(&self) -> Result<Arc<OwnedFd>, Error> {
+        let opened = File::open(&self.path).map_err(|source| self.failed("open", source))?;
+        Ok(Arc::new(opened.into()))
     }
 
     /// Whether no process is in it or below it (zombies do not count).

@@ -27,7 +27,7 @@ fn shell(script: &str, cgroup: &Cgroup) -> Command {
         argv: ["sh", "-c", script].map(OsString::from).into(),
         env: vec![("PATH".into(), std::env::var_os("PATH").expect("has a PATH"))],
         cwd: "/".into(),
-        cgroup: Some(cgroup.directory()),
+        cgroup: Some(cgroup.directory().expect("opens")),
         ..Command::default()
     }
 }
@@ -43,7 +43,7 @@ async fn nothing_escapes_and_the_end_is_seen() {
     let mut command = shell(script, &cgroup);
     command.descriptors = vec![(1, Arc::new(OwnedFd::from(writer)))];
     let spawner = Spawner::with_threads(1).expect("starts");
-    let mut child = spawner.spawn(command).await.expect("starts");
+    let child = spawner.spawn(command).await.expect("starts");
     let member = fs::read_to_string(format!("/proc/{}/cgroup", child.pid())).expect("reads");
     assert!(member.lines().any(|line| line.starts_with("0::") && line.ends_with("/web")));
     let read = tokio::task::spawn_blocking(move || {
@@ -74,8 +74,8 @@ async fn without_cgroup_kill_each_process_is_killed_and_subgroups_go_as_well() {
     let below = cgroup.path().join("below");
     fs::create_dir(&below).expect("makes one below");
     let spawner = Spawner::with_threads(1).expect("starts");
-    let below = Cgroup::open(below).expect("opens");
-    let mut child = spawner.spawn(shell("sleep 1000", &below)).await.expect("starts");
+    let below = Cgroup::open(below);
+    let child = spawner.spawn(shell("sleep 1000", &below)).await.expect("starts");
     cgroup.kill_one_by_one().expect("kills");
     let killed = Cause::Signal { signal: 9, core: false };
     assert_eq!(child.wait().await.expect("ends").cause, killed);

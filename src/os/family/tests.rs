@@ -119,7 +119,7 @@ async fn a_cleared_environment_is_found_by_session_and_below_main_by_descent() {
         gone(&left).await;
         // Leaves all, and has no mark: found by descent while main lives.
         let script = "env -i setsid sh -c 'echo $$; exec sleep 1000' & wait";
-        let (mut child, left) = start(&fixture, "lost", script, 1).await;
+        let (child, left) = start(&fixture, "lost", script, 1).await;
         let family = Family::new(&state(), "lost", child.pid());
         assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
         child.wait().await.expect("ends");

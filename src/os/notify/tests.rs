@@ -58,7 +58,7 @@ s.send(b'STATUS=' + b'x' * 5000)
         cwd: "/".into(),
         ..Command::default()
     };
-    let mut child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
+    let child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
     let first = socket.receive().await.expect("hears");
     assert!(first.message.ready && first.message.status.as_deref() == Some("up"));
     assert_eq!((first.pid, first.uid), (child.pid(), nix::unistd::getuid().as_raw()));
@@ -93,7 +93,7 @@ async fn cafe_tells_its_own_manager() {
         cwd: "/".into(),
         ..Command::default()
     };
-    let mut child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
+    let child = Spawner::with_threads(1).expect("starts").spawn(command).await.expect("starts");
     let first = socket.receive().await.expect("hears").message;
     assert!(first.ready && first.status.as_deref() == Some("up"));
     let second = socket.receive().await.expect("hears").message;

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::os::children::Children;
 use crate::os::pidfd::{self, Exit};
@@ -16,8 +17,8 @@ pub struct Child {
     start_time: u64,
     children: Arc<Children>,
     /// Whether it is ours to reap and its entry in `children` is therefore still ours to remove.
-    registered: bool,
-    ended: Option<Exit>,
+    registered: AtomicBool,
+    ended: OnceLock<Exit>,
 }
 
 impl Child {
@@ -25,7 +26,14 @@ impl Child {
     pub(super) fn new(pid: u32, pidfd: OwnedFd, start_time: u64, children: &Arc<Children>) -> Self {
         children.register(pid);
         let children = Arc::clone(children);
-        Self { pid, pidfd, start_time, children, registered: true, ended: None }
+        Self {
+            pid,
+            pidfd,
+            start_time,
+            children,
+            registered: AtomicBool::new(true),
+            ended: OnceLock::new(),
+        }
     }
 
     /// Takes over the process `pid` if it is still the one that started at `start_time` (after a crash of
@@ -56,7 +64,14 @@ impl Child {
             return Ok(Some(Self::new(pid, pidfd, start_time, children)));
         }
         let children = Arc::clone(children);
-        Ok(Some(Self { pid, pidfd, start_time, children, registered: false, ended: None }))
+        Ok(Some(Self {
+            pid,
+            pidfd,
+            start_time,
+            children,
+            registered: AtomicBool::new(false),
+            ended: OnceLock::new(),
+        }))
     }
 
     /// Its process id, which is also its process group and session.
@@ -92,9 +107,9 @@ impl Child {
     ///
     /// # Errors
     /// When the runtime cannot watch one more descriptor.
-    pub async fn wait(&mut self) -> Result<Exit, Error> {
-        if let Some(exit) = self.ended {
-            return Ok(exit);
+    pub async fn wait(&self) -> Result<Exit, Error> {
+        if let Some(exit) = self.ended.get() {
+            return Ok(*exit);
         }
         pidfd::exited(&self.pidfd).await?;
         let reaped = {
@@ -111,13 +126,12 @@ impl Child {
             Ok(None) => return Err(self.status_lost(io::ErrorKind::WouldBlock.into())),
             Err(source) => return Err(self.status_lost(source)),
         };
-        self.ended = Some(exit);
-        Ok(exit)
+        Ok(*self.ended.get_or_init(|| exit))
     }
 
     /// Removes the entry before the status is taken: once reaped, the number may be another child's.
-    fn release(&mut self) {
-        if std::mem::take(&mut self.registered) {
+    fn release(&self) {
+        if self.registered.swap(false, Ordering::Relaxed) {
             self.children.release(self.pid);
         }
     }

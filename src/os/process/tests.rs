@@ -33,7 +33,7 @@ async fn run(mut command: Command) -> (Exit, String) {
     let (reader, writer) = std::io::pipe().expect("pipe");
     command.descriptors.push((1, Arc::new(OwnedFd::from(writer))));
     let spawner = spawner();
-    let mut child = spawner.spawn(command).await.expect("starts");
+    let child = spawner.spawn(command).await.expect("starts");
     let exit = child.wait().await.expect("ends");
     let mut text = String::new();
     let mut reader = File::from(OwnedFd::from(reader));
@@ -74,7 +74,7 @@ async fn codes_signals_and_cores_are_told_apart() {
 #[tokio::test]
 async fn the_end_is_told_as_often_as_it_is_asked() {
     let spawner = spawner();
-    let mut child = spawner.spawn(shell("exit 3")).await.expect("starts");
+    let child = spawner.spawn(shell("exit 3")).await.expect("starts");
     let first = child.wait().await.expect("ends");
     assert_eq!(child.wait().await.expect("is remembered"), first);
     assert_eq!(spawner.children().count(), 0);
@@ -108,7 +108,7 @@ async fn a_program_without_permission_or_format_may_not_be_executed() {
     on_path.env = vec![("PATH".into(), directory.path().into())];
     assert_eq!(refusal(on_path.clone()).await.code(), Code::ProgramNotExecutable);
     on_path.env[0].1.push(":/bin");
-    let mut child = spawner().spawn(on_path).await.expect("the one in /bin");
+    let child = spawner().spawn(on_path).await.expect("the one in /bin");
     assert_eq!(child.wait().await.expect("ends").cause, Cause::Code(0));
 }
 
@@ -166,7 +166,7 @@ async fn users_and_permissions() {
     // The limit counts the processes that the user has, so let it have one.
     let mut other = command(&["sleep", "1000"]);
     other.user = Some("nobody".to_owned());
-    let mut other = spawner().spawn(other).await.expect("starts");
+    let other = spawner().spawn(other).await.expect("starts");
     nobody.rlimits = vec![(Resource::RLIMIT_NPROC, 0)];
     assert_eq!(refusal(nobody).await.code(), Code::OutOfResources, "no process left for it");
     other.signal(9).expect("signals");
@@ -263,7 +263,7 @@ async fn nothing_is_leaked_by_many_starts_and_failures() {
             .count()
     };
     for _ in 0..500 {
-        let mut child = spawner.spawn(command(&["true"])).await.expect("starts");
+        let child = spawner.spawn(command(&["true"])).await.expect("starts");
         let pid = child.pid();
         assert!(child.start_time() > 0);
         assert_eq!(child.wait().await.expect("ends").cause, Cause::Code(0));
@@ -281,7 +281,7 @@ async fn nothing_is_leaked_by_many_starts_and_failures() {
 #[tokio::test]
 async fn adoption_takes_the_right_process_and_refuses_a_wrong_start() {
     let spawner = spawner();
-    let mut child = spawner.spawn(command(&["sleep", "1000"])).await.expect("starts");
+    let child = spawner.spawn(command(&["sleep", "1000"])).await.expect("starts");
     let (pid, start_time) = (child.pid(), child.start_time());
     assert_eq!(start_time, crate::os::procfs::start_time(pid).expect("runs"));
     let others = Arc::new(crate::os::children::Children::default());
@@ -304,7 +304,7 @@ async fn the_status_of_a_process_that_is_not_our_child_is_known_or_said_to_be_un
     parent.descriptors =
         vec![(1, Arc::new(OwnedFd::from(writer))), (3, Arc::new(OwnedFd::from(gate_reader)))];
     let spawner = spawner();
-    let mut shell = spawner.spawn(parent).await.expect("starts");
+    let shell = spawner.spawn(parent).await.expect("starts");
     let line = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(reader), &mut line).map(|_| line)
@@ -313,7 +313,7 @@ async fn the_status_of_a_process_that_is_not_our_child_is_known_or_said_to_be_un
     let pid: u32 = line.trim().parse().expect("is a number");
     let start_time = crate::os::procfs::start_time(pid).expect("runs");
     let children = spawner.children();
-    let mut adopted = Child::adopt(pid, start_time, children).expect("asks").expect("is the same");
+    let adopted = Child::adopt(pid, start_time, children).expect("asks").expect("is the same");
     assert!(!children.knows(pid), "not ours to reap");
     drop(gate_writer);
     let exit = adopted.wait().await.expect("ends");
