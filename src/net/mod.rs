@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod control;
+pub mod probe;
 pub mod server;
 pub mod socket;
 
