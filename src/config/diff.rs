@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Each field of a service, and what its change asks for.
-pub(super) const SERVICE_FIELDS: [(&str, Class); 25] = [
+pub(super) const SERVICE_FIELDS: [(&str, Class); 26] = [
     ("command", Class::Restart),
     ("cwd", Class::Restart),
     ("user", Class::Restart),
@@ -39,6 +39,7 @@ pub(super) const SERVICE_FIELDS: [(&str, Class); 25] = [
     ("overlap", Class::Live),
     ("ready", Class::Restart),
     ("ready_timeout", Class::Live),
+    ("watchdog", Class::Restart),
     ("health", Class::Live),
     ("restart", Class::Live),
     ("backoff", Class::Live),

@@ -62,6 +62,8 @@ struct Loading<'e> {
     includes: VecDeque<(Place, usize)>,
     /// Real paths of the files read so far, and who asked for them.
     seen: BTreeMap<PathBuf, Option<Place>>,
+    /// Files that were read, and the patterns that were looked for: what to watch for changes.
+    watched: Vec<PathBuf>,
 }
 
 impl<'e> Loading<'e> {
@@ -71,6 +73,7 @@ impl<'e> Loading<'e> {
             documents: Vec::new(),
             includes: VecDeque::new(),
             seen: BTreeMap::new(),
+            watched: Vec::new(),
         }
     }
 
@@ -78,6 +81,7 @@ impl<'e> Loading<'e> {
     fn add(&mut self, path: &Path, bytes: &[u8], by: Option<(Place, usize)>) {
         let real = fs::canonicalize(path).unwrap_or_else(|_| absolute(path));
         self.seen.insert(real, by.map(|(place, _)| place));
+        self.watched.push(absolute(path));
         let file = self.reader.problems.sources.len();
         // A byte order mark is no part of the text; editors on other systems write one.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -141,7 +145,7 @@ impl<'e> Loading<'e> {
         }
         self.reader.incomplete = !self.reader.problems.list.is_empty();
         let revision = self.revision();
-        let Self { mut reader, mut documents, .. } = self;
+        let Self { mut reader, mut documents, watched, .. } = self;
         let config = check::config(&mut reader, &mut documents, absolute(path));
         for document in documents {
             document.finish(&mut reader);
@@ -150,7 +154,8 @@ impl<'e> Loading<'e> {
         (revision, reader.variables.digest()).hash(&mut hasher);
         let mut problems = reader.problems;
         if problems.list.is_empty() {
-            return Ok(Config { revision: format!("{:016x}", hasher.finish()), ..config });
+            let revision = format!("{:016x}", hasher.finish());
+            return Ok(Config { files: watched, revision, ..config });
         }
         problems.list.sort_by_key(|entry| entry.place);
         Err(problems)
@@ -165,6 +170,7 @@ impl<'e> Loading<'e> {
         }
         let base = self.reader.source(place).shown.clone();
         let base = Path::new(&base).parent().unwrap_or(Path::new("")).to_owned();
+        self.watched.push(absolute(&base.join(&pattern)));
         let paths = match glob::expand(&base.join(&pattern), MOST_FILES) {
             Ok(paths) => paths,
             Err(error) => {

@@ -21,7 +21,7 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-pub use check::parse_cron;
+pub use check::{next_run, parse_cron};
 pub use diff::{Change, Class, Diff, GroupChange, ServiceChange, Setting, diff};
 pub use load::{load, load_bytes};
 pub use model::{

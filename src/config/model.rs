@@ -16,6 +16,8 @@ use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnFull, Restart, St
 pub struct Config {
     /// The file it was read from, absolute.
     pub source: PathBuf,
+    /// Every file that was read for it and every pattern of an `include`, absolute: what to watch for changes.
+    pub files: Vec<PathBuf>,
     /// Hash of all files and substituted values: equal revisions mean an equal config.
     pub revision: String,
     /// Services in the order of the file.
@@ -92,6 +94,8 @@ pub struct Service {
     pub ready: Option<Ready>,
     /// How long it may take to become ready.
     pub ready_timeout: Duration,
+    /// Longest time between two `WATCHDOG=1` (sd_notify(3)); longer means it is wedged.
+    pub watchdog: Option<Duration>,
     /// How its health is checked.
     pub health: Option<Health>,
     /// When it is restarted.

@@ -83,6 +83,7 @@ pub(super) fn service(
         "overlap": overlap,
         "ready": service.ready.as_ref().map(ready),
         "ready_timeout": exact_duration(service.ready_timeout),
+        "watchdog": service.watchdog.map(exact_duration),
         "health": service.health.as_ref().map(health),
         "restart": word(service.restart),
         "backoff": {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-pub use schedule::parse_cron;
+pub use schedule::{next_run, parse_cron};
 
 use super::fields::Fields;
 use super::model::{Config, Group, Service};
@@ -73,6 +73,7 @@ pub(super) fn config(reader: &mut Reader<'_>, documents: &mut [Fields], source: 
     graph::check(reader, &drafts, &group_drafts);
     Config {
         source,
+        files: Vec::new(),
         revision: String::new(),
         services: drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect(),
         groups: group_drafts.into_iter().map(|(name, draft)| (name, draft.group)).collect(),

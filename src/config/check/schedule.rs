@@ -3,6 +3,7 @@
 use croner::Cron;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Year};
+use jiff::{Timestamp, Zoned};
 
 use super::super::model::{Kind, Overlap, Schedule};
 use super::super::problem::quote;
@@ -70,6 +71,13 @@ fn schedule(reader: &mut Reader<'_>, place: Place) -> Option<Schedule> {
             None
         }
     }
+}
+
+/// The next time a cron expression comes after `now`, in the time zone of `now`; nothing when it never does, or is none.
+#[must_use]
+pub fn next_run(expression: &str, now: &Zoned) -> Option<Timestamp> {
+    let next = parse_cron(expression).ok()?.find_next_occurrence(now, false).ok()?;
+    Some(next.timestamp())
 }
 
 /// Whether it comes at all: `0 0 31 2 *` never does. Judged from a fixed day, so that the answer stays the same.

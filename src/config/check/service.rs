@@ -72,6 +72,7 @@ fn bare(directory: std::path::PathBuf) -> Service {
         kind: Kind::Daemon,
         ready: None,
         ready_timeout: PATIENCE,
+        watchdog: None,
         health: None,
         restart: Restart::Permanent,
         backoff: policy::BACKOFF,
@@ -155,6 +156,9 @@ fn readiness(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service
         let timeout = value::duration_of(reader, place, value::SHORTEST_PERIOD);
         service.ready_timeout = timeout.unwrap_or(PATIENCE);
     }
+    service.watchdog = fields
+        .take("watchdog", reader)
+        .and_then(|place| value::duration_of(reader, place, value::SHORTEST_PERIOD));
     service.health = health.and_then(|place| probe::health(reader, place));
     if service.kind == Kind::Daemon {
         return;
