@@ -1,18 +1,19 @@
 //! The life of a service as a table: which state may follow which.
 //!
 //! ```text
-//!                 ┌────────────────────────── start ──────────────────────────┐
-//!                 ▼                                                           │
-//!  stopped ──► waiting ──► starting ──► running / ready ◄──► unhealthy        │
-//!     ▲          │  ▲          │              │                  │            │
-//!     │          │  │          ▼              ▼                  ▼            │
-//!     │          │  └───── backoff ◄──── (process ended) ── stopping ──► stopped
-//!     │          │             │              │                  
-//!     └── stop ──┴─────────────┴──────────────┴──────► done, failed
+//!            start                 let through              up
+//!  stopped ───────►  waiting  ─────────────────►  starting ────►  running | ready  ◄──►  unhealthy
+//!     ▲              ▲  │  ▲                         │                 │                     │
+//!     │              │  │  └── delay over ── backoff ◄────── ended ────┼─────────────────────┤
+//!     │  start again │  │                      │     │                 │                     │
+//!     │  (or timer)  │  │ stop                 │     └──── stop ───────┴──►  stopping  ◄─────┘
+//!     │              │  ▼                      ▼                                │
+//!     └──────────── done | failed | stopped ◄──┴────────────── ended ───────────┘
 //! ```
 //!
-//! `waiting` is for a dependency, a start permit, or a timer's next run; `running` has no readiness
-//! check (nothing is claimed), `ready` passed one. Every state stands with a reason in `status`.
+//! `waiting` is for a dependency, a start permit, or a timer's next run; every start passes through it.
+//! `running` has no readiness check (nothing is claimed), `ready` passed one. Every state is shown with
+//! its reason.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,24 +96,24 @@ impl State {
         matches!(self, Self::Stopped | Self::Failed | Self::Done)
     }
 
-    /// Whether `next` may follow. Staying in a state (with a new reason) is always legal.
+    /// Whether `next` may follow; staying (with a new reason) always may.
+    ///
+    /// A found process (after a crash of cafe) enters at `starting` like a made one.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         if self == next {
             return true;
         }
         match next {
-            // A start: from rest, from backoff (its delay is over), or after an end that restarts at once.
-            Self::Waiting => self != Self::Stopping || self.has_process(),
-            Self::Starting => matches!(self, Self::Waiting),
+            Self::Stopped | Self::Waiting => true,
+            Self::Starting => self == Self::Waiting,
             Self::Running | Self::Ready => matches!(self, Self::Starting | Self::Unhealthy),
             Self::Unhealthy => matches!(self, Self::Running | Self::Ready),
             Self::Stopping => self.has_process(),
-            // The process is gone (or never was).
-            Self::Backoff | Self::Failed | Self::Done => {
-                self.has_process() || matches!(self, Self::Waiting | Self::Backoff)
-            }
-            Self::Stopped => true,
+            Self::Backoff => self.has_process(),
+            // Without a process: the group gave up while this member waited.
+            Self::Failed => self.has_process() || matches!(self, Self::Waiting | Self::Backoff),
+            Self::Done => self.has_process(),
         }
     }
 }
