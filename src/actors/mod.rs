@@ -1,1 +1,207 @@
-//! The tree.
+//! The tree: every actor of cafe, who restarts it, and in which order they start. Stop is the reverse.
+//!
+//! A folder is a supervisor, a file is an actor. `bus` is no actor: it is what all of them publish to.
+//! The root is `one_for_one`: a broken log pump or API never restarts a service.
+
+pub(crate) mod bus;
+pub(crate) mod control;
+pub(crate) mod logs;
+pub(crate) mod reaper;
+pub(crate) mod services;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use self::bus::Bus;
+use self::control::backend::Api;
+use self::control::keeper::{self, Keeper};
+use self::control::socket::Socket;
+use self::logs::pump::{self, Pump};
+use self::reaper::Reaper;
+use self::services::Services;
+use self::services::board::Board;
+use crate::config::Config;
+use crate::supervision::machine::{Boot, Spec};
+use crate::supervision::supervisor::{self, ChildSpec, Options};
+use crate::supervision::tree::{Branch, Tree};
+use crate::types::event::Kind;
+use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnLimit, Strategy};
+
+/// What the tree is built from.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The config the daemon begins with.
+    pub(crate) config: Arc<Config>,
+    /// What services need of the machine.
+    pub(crate) context: Arc<services::Context>,
+    /// Log notices, from the pump's thread.
+    pub(crate) notices: pump::Notices,
+    /// Set to `true` to end the daemon.
+    pub(crate) shutdown: Arc<watch::Sender<bool>>,
+}
+
+/// The running tree.
+#[derive(Debug)]
+pub(crate) struct Root {
+    root: supervisor::Handle,
+    /// The services.
+    pub(crate) services: services::Handle,
+    /// The config in force.
+    pub(crate) keeper: keeper::Handle,
+}
+
+/// Starts the whole tree; returns when every part is up.
+///
+/// # Errors
+/// When a part cannot be started: nothing is left running then.
+pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Error> {
+    let branch = Branch::root("cafe", "supervisor");
+    let tree = branch.tree();
+    let services = services::Handle::new(Board::default());
+    let keeper = keeper::Handle::new(parts.config.clone());
+    let api = api(&parts, &bus, &services, &keeper, tree);
+
+    let children = vec![
+        reaper(&parts),
+        logs(&parts, &bus, &services),
+        services_child(&parts, &bus, &services),
+        control(&bus, &services, &keeper, api),
+    ];
+    let options = Options { spec: policy(), children, observer: Some(observer(&bus, "cafe")) };
+    let root = supervisor::start(branch, options).await?;
+    Ok(Root { root, services, keeper })
+}
+
+impl Root {
+    /// Ends the tree in reverse order. Services must have been stopped before: an actor cannot wait for them.
+    pub(crate) async fn stop(self) {
+        self.root.shutdown().await;
+    }
+}
+
+// ---- the children of the root, in start order ----
+
+fn reaper(parts: &Parts) -> ChildSpec {
+    let children = parts.context.children();
+    ChildSpec::worker("reaper", move |context| {
+        let children = children.clone();
+        async move { Ok(context.spawn(Reaper, children).await?) }
+    })
+    .backoff(BACKOFF)
+}
+
+fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
+    let (notices, bus, services) = (parts.notices.clone(), bus.clone(), services.clone());
+    ChildSpec::supervisor("logs", move || {
+        let options = pump::Options {
+            notices: notices.clone(),
+            bus: bus.clone(),
+            services: services.clone(),
+        };
+        let pump = ChildSpec::worker("pump", move |context| {
+            let options = options.clone();
+            async move { Ok(context.spawn(Pump, options).await?) }
+        });
+        let observer = Some(observer(&bus, "cafe/logs"));
+        Options { spec: policy(), children: vec![pump.backoff(BACKOFF)], observer }
+    })
+    .backoff(BACKOFF)
+}
+
+fn services_child(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
+    let options = services::Options {
+        config: parts.config.clone(),
+        context: parts.context.clone(),
+        handle: services.clone(),
+        bus: bus.clone(),
+    };
+    ChildSpec::worker("services", move |context| {
+        let options = options.clone();
+        options.handle.board().attach_to(&context.branch);
+        async move { Ok(context.spawn(Services, options).await?) }
+    })
+    .backoff(BACKOFF)
+}
+
+fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
+    let keeping =
+        keeper::Options { handle: keeper.clone(), services: services.clone(), bus: bus.clone() };
+    let bus = bus.clone();
+    ChildSpec::supervisor("control", move || {
+        let (keeping, api) = (keeping.clone(), api.clone());
+        let keeper = ChildSpec::worker("keeper", move |context| {
+            let keeping = keeping.clone();
+            async move { Ok(context.spawn(Keeper, keeping).await?) }
+        });
+        let socket = ChildSpec::worker("socket", move |context| {
+            let api = api.clone();
+            async move { Ok(context.spawn(Socket, api).await?) }
+        });
+        let children = vec![keeper.backoff(BACKOFF), socket.backoff(BACKOFF)];
+        Options { spec: policy(), children, observer: Some(observer(&bus, "cafe/control")) }
+    })
+    .backoff(BACKOFF)
+}
+
+// ---- what holds for all of them ----
+
+/// Delay between restarts of a part of cafe.
+const BACKOFF: Backoff = Backoff {
+    min: Duration::from_millis(50),
+    max: Duration::from_secs(10),
+    reset_after: Duration::from_secs(60),
+};
+
+/// A part of cafe that keeps failing is tried for ever, at the longest delay: giving up would end the services.
+fn policy() -> Spec {
+    Spec {
+        strategy: Strategy::OneForOne,
+        intensity: Intensity { restarts: 5, within: Duration::from_secs(60), then: OnLimit::Hold },
+        auto_shutdown: AutoShutdown::Never,
+        boot: Boot::Undo,
+        parallel_stop: false,
+        parallel_start: false,
+        seed: fastrand::u64(..),
+    }
+}
+
+/// Makes the failures of a supervisor's children events.
+fn observer(bus: &Bus, path: &'static str) -> supervisor::Observer {
+    let bus = bus.clone();
+    Arc::new(move |event| {
+        let (id, context, reason) = match event {
+            supervisor::Event::Exited { id, reason, .. } => {
+                (id, "child_terminated", reason.clone())
+            }
+            supervisor::Event::StartFailed { id, reason } => (id, "start_error", reason.clone()),
+            supervisor::Event::Stopped { id, killed: true } => {
+                (id, "shutdown_error", "did not stop in time and was killed".to_owned())
+            }
+            _ => return,
+        };
+        let (actor, context) = (format!("{path}/{id}"), context.to_owned());
+        tracing::warn!(actor, context, reason, "an actor failed");
+        bus.publish(Kind::Actor { actor, context, reason });
+    })
+}
+
+fn api(
+    parts: &Parts,
+    bus: &Bus,
+    services: &services::Handle,
+    keeper: &keeper::Handle,
+    tree: Tree,
+) -> Api {
+    Api {
+        services: services.clone(),
+        keeper: keeper.clone(),
+        bus: bus.clone(),
+        tree,
+        since: Timestamp::now(),
+        log_dir: parts.config.daemon.state_dir.join("logs"),
+        shutdown: parts.shutdown.clone(),
+    }
+}

@@ -1,0 +1,382 @@
+//! Keeps the config in force: reads the file again when it changes, on SIGHUP and when asked, and hands a
+//! checked config to the services. One change at a time; a config that fails changes nothing and is shown.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::files::Files;
+use crate::actors::bus::Bus;
+use crate::actors::services;
+use crate::config::{self, Config, Problems};
+use crate::net::control::{Plan, PlanStep, Reloaded};
+use crate::supervision::mailbox::{Mailbox, Reply};
+use crate::supervision::task::{self, Task};
+use crate::types::error::{Code, Problem};
+use crate::types::event::Kind;
+use crate::types::status::SCHEMA;
+
+/// How long the files must be quiet before they are read: an editor writes more than once.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Questions that may wait; further ones are refused.
+const QUESTIONS_WAITING: usize = 16;
+
+/// Longest time a reload may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How others reach the keeper and read the config in force; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    mailbox: Mailbox<Msg>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ArcSwap<Config>,
+    error: Mutex<Option<String>>,
+    /// Looked up once: a change of `control` needs a restart of the daemon.
+    control_group: Option<u32>,
+}
+
+/// What the actor is told.
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// Reads the file and applies it, or says what it would change.
+    Reload { dry_run: bool, reply: Reply<Result<Reloaded, Problem>> },
+    /// Replaces the file and applies it.
+    Replace { if_match: String, text: String, reply: Reply<Result<Reloaded, Problem>> },
+    /// Says what a text, or the file, would change.
+    Diff { text: Option<String>, reply: Reply<Result<Plan, Problem>> },
+    /// A file of the config was touched.
+    Touched,
+    /// The files have been quiet for a while.
+    Quiet,
+}
+
+/// What the actor needs to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) handle: Handle,
+    pub(crate) services: services::Handle,
+    pub(crate) bus: Bus,
+}
+
+/// The actor; its state is [`State`].
+#[derive(Debug)]
+pub(crate) struct Keeper;
+
+/// What the actor owns.
+#[derive(Debug)]
+pub(crate) struct State {
+    myself: ActorRef<Msg>,
+    handle: Handle,
+    services: services::Handle,
+    bus: Bus,
+    files: Option<Files>,
+    debounce: Option<Task>,
+}
+
+impl Handle {
+    /// A handle over the config the daemon began with.
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let control_group = config.daemon.control.group.as_deref().and_then(group_id);
+        let shared =
+            Shared { config: ArcSwap::new(config), error: Mutex::new(None), control_group };
+        Self { shared: Arc::new(shared), mailbox: Mailbox::new(QUESTIONS_WAITING) }
+    }
+
+    /// The config in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// The group whose members may operate the daemon.
+    pub(crate) fn control_group(&self) -> Option<u32> {
+        self.shared.control_group
+    }
+
+    /// Why the file on disk is not in force.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the file again and applies it, unless `dry_run`.
+    pub(crate) async fn reload(&self, dry_run: bool) -> Result<Reloaded, Problem> {
+        self.ask(|reply| Msg::Reload { dry_run, reply }).await
+    }
+
+    /// Replaces the file by `text` and applies it, if `if_match` is the revision in force or `*`.
+    pub(crate) async fn replace(
+        &self,
+        if_match: String,
+        text: String,
+    ) -> Result<Reloaded, Problem> {
+        self.ask(|reply| Msg::Replace { if_match, text, reply }).await
+    }
+
+    /// What `text`, or the file on disk, would change.
+    pub(crate) async fn diff(&self, text: Option<String>) -> Result<Plan, Problem> {
+        self.ask(|reply| Msg::Diff { text, reply }).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<Result<T, Problem>>) -> Msg,
+    ) -> Result<T, Problem> {
+        self.mailbox.call(message, DEADLINE).await.unwrap_or_else(|error| {
+            Err(Problem::new(Code::TimedOut, format!("the config keeper does not answer: {error}")))
+        })
+    }
+
+    fn set_error(&self, error: Option<String>) {
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
+impl Actor for Keeper {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Options;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Msg>,
+        options: Options,
+    ) -> Result<State, ActorProcessingErr> {
+        options.handle.mailbox.serve(&myself);
+        let mut state = State {
+            myself,
+            handle: options.handle,
+            services: options.services,
+            bus: options.bus,
+            files: None,
+            debounce: None,
+        };
+        state.watch_files();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Msg>,
+        message: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Reload { dry_run, reply } => {
+                let result = state.reload(dry_run).await;
+                reply.send(result);
+            }
+            Msg::Replace { if_match, text, reply } => {
+                let result = state.replace(&if_match, text).await;
+                reply.send(result);
+            }
+            Msg::Diff { text, reply } => reply.send(state.diff(text).await),
+            Msg::Touched => state.touched(),
+            Msg::Quiet => {
+                state.debounce = None;
+                // Whoever changed the file reads the outcome in the events and the status.
+                let _ = state.reload(false).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn path(&self) -> PathBuf {
+        self.handle.config().source.clone()
+    }
+
+    async fn reload(&mut self, dry_run: bool) -> Result<Reloaded, Problem> {
+        let loaded = load(self.path(), None).await;
+        if dry_run {
+            let new = loaded.map_err(|problems| refusal(&problems))?;
+            let plan = plan_of(&self.handle.config(), &new);
+            return Ok(reloaded(false, &new, plan));
+        }
+        match loaded {
+            Ok(new) => self.put_in_force(new).await,
+            Err(problems) => Err(self.refuse(&problems)),
+        }
+    }
+
+    async fn replace(&mut self, if_match: &str, text: String) -> Result<Reloaded, Problem> {
+        let current = self.handle.config();
+        if if_match != "*" && if_match != current.revision {
+            let message =
+                format!("the config in force is revision {}, not {if_match}", current.revision);
+            return Err(
+                Problem::new(Code::Conflict, message).hint("read it again and redo the change")
+            );
+        }
+        let path = self.path();
+        let new =
+            load(path.clone(), Some(text.clone())).await.map_err(|problems| refusal(&problems))?;
+        let written = tokio::task::spawn_blocking(move || write_atomically(&path, &text)).await;
+        match written {
+            Ok(Ok(())) => self.put_in_force(new).await,
+            Ok(Err(error)) => {
+                let message = format!("cannot write the config file: {error}");
+                Err(Problem::new(Code::OperationFailed, message))
+            }
+            Err(_) => {
+                Err(Problem::new(Code::OperationFailed, "writing the config file was cut short"))
+            }
+        }
+    }
+
+    async fn diff(&self, text: Option<String>) -> Result<Plan, Problem> {
+        let new = load(self.path(), text).await.map_err(|problems| refusal(&problems))?;
+        Ok(plan_of(&self.handle.config(), &new))
+    }
+
+    async fn put_in_force(&mut self, new: Config) -> Result<Reloaded, Problem> {
+        let old = self.handle.config();
+        let had_error = self.handle.last_error().is_some();
+        self.handle.set_error(None);
+        let plan = plan_of(&old, &new);
+        let new = Arc::new(new);
+        let answer = reloaded(true, &new, plan);
+        if old.revision == new.revision {
+            if had_error {
+                let summary = "the file is again what is in force".to_owned();
+                self.bus.publish(Kind::Config { applied: true, summary });
+            }
+            return Ok(answer);
+        }
+        self.handle.shared.config.store(new.clone());
+        self.services.apply(new).await?;
+        self.watch_files();
+        self.bus.publish(Kind::Config { applied: true, summary: summary_of(&answer.plan) });
+        Ok(answer)
+    }
+
+    fn refuse(&self, problems: &Problems) -> Problem {
+        let problem = refusal(problems);
+        if self.handle.last_error().as_ref() != Some(&problem.message) {
+            self.handle.set_error(Some(problem.message.clone()));
+            let summary = problem.message.clone();
+            self.bus.publish(Kind::Config { applied: false, summary });
+        }
+        problem
+    }
+
+    // ---- the files ----
+
+    fn watch_files(&mut self) {
+        let myself = self.myself.clone();
+        let config = self.handle.config();
+        let touched = move || {
+            let _ = myself.cast(Msg::Touched);
+        };
+        match Files::watch(&config.files, touched) {
+            Ok(files) => self.files = Some(files),
+            Err(error) => {
+                tracing::warn!(%error, "config files are not watched; use `cafe config reload` or SIGHUP");
+            }
+        }
+    }
+
+    fn touched(&mut self) {
+        let myself = self.myself.clone();
+        self.debounce = Some(task::spawn("config debounce", async move {
+            tokio::time::sleep(QUIET).await;
+            let _ = myself.cast(Msg::Quiet);
+        }));
+    }
+}
+
+fn group_id(name: &str) -> Option<u32> {
+    let found = nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+    if found.is_none() {
+        tracing::warn!(group = name, "the control group does not exist, so nobody is in it");
+    }
+    found
+}
+
+/// Reads and checks off the runtime: files may be slow.
+async fn load(path: PathBuf, text: Option<String>) -> Result<Config, Problems> {
+    let loading = tokio::task::spawn_blocking(move || {
+        let environment = |name: &str| std::env::var(name).ok();
+        match text {
+            Some(text) => config::load_bytes(&path, text.as_bytes(), &environment),
+            None => config::load(&path, &environment),
+        }
+    });
+    match loading.await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    // Through a symbolic link to the file it stands for.
+    let path = path.canonicalize()?;
+    let temporary = path.with_extension("ron.new");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.set_permissions(std::fs::metadata(&path)?.permissions())?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)
+}
+
+fn refusal(problems: &Problems) -> Problem {
+    Problem::new(problems.code(), problems.render(false)).hint("the config in force stays as it is")
+}
+
+fn reloaded(applied: bool, config: &Config, plan: Plan) -> Reloaded {
+    Reloaded { schema: SCHEMA, applied, revision: config.revision.clone(), plan }
+}
+
+fn plan_of(old: &Config, new: &Config) -> Plan {
+    let diff = config::diff(old, new);
+    let step = |name: &str, action: &str, keys: Vec<String>| PlanStep {
+        name: name.to_owned(),
+        action: action.to_owned(),
+        keys,
+    };
+    let fields =
+        |changes: &[config::Change]| changes.iter().map(|change| change.field.clone()).collect();
+    let mut steps = Vec::new();
+    steps.extend(
+        diff.removed
+            .iter()
+            .chain(&diff.groups_removed)
+            .map(|name| step(name.as_str(), "remove", Vec::new())),
+    );
+    steps.extend(
+        diff.added
+            .iter()
+            .chain(&diff.groups_added)
+            .map(|name| step(name.as_str(), "add", Vec::new())),
+    );
+    steps.extend(diff.changed.iter().map(|service| {
+        let action = if service.class == config::Class::Live { "apply" } else { "restart" };
+        step(service.name.as_str(), action, fields(&service.changes))
+    }));
+    steps.extend(
+        diff.groups_changed
+            .iter()
+            .map(|group| step(group.name.as_str(), "apply", fields(&group.changes))),
+    );
+    steps.extend(diff.daemon.iter().map(|setting| {
+        let action = if setting.needs_daemon_restart { "ignore" } else { "apply" };
+        step("cafe", action, vec![setting.field.clone()])
+    }));
+    Plan { schema: SCHEMA, steps }
+}
+
+fn summary_of(plan: &Plan) -> String {
+    if plan.steps.is_empty() {
+        return "nothing to change".to_owned();
+    }
+    let steps = plan.steps.iter().map(|step| format!("{} {}", step.action, step.name));
+    steps.collect::<Vec<_>>().join(", ")
+}

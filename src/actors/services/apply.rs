@@ -1,0 +1,372 @@
+//! From a config to members of the roster, at the start and at every reload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ractor::ActorProcessingErr;
+
+use super::board::Entry;
+use super::journal;
+use super::report::Reporter;
+use super::service::{self, Adopted, Service};
+use super::{Member, State};
+use crate::config::{self, Class, Config, Kind, Start};
+use crate::supervision::machine::{Boot, ChildSpec, Spec};
+use crate::supervision::roster::{MemberId, MemberSpec, ScopeId};
+use crate::types::event;
+use crate::types::name::Name;
+use crate::types::policy::{AutoShutdown, Strategy};
+use crate::types::status;
+
+impl State {
+    /// Makes the members of the first config, takes over what still runs, and starts the rest.
+    pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
+        let running = self.context.running();
+        let mut adopted: BTreeMap<Name, Adopted> = BTreeMap::new();
+        for (name, entry) in running {
+            match self.context.adopt(&entry) {
+                Some(child) if config.services.contains_key(&name) => {
+                    adopted.insert(name, found(child, &entry));
+                }
+                Some(child) => self.context.end_unknown(&name, &child, entry.generation),
+                None => self.context.journal.ended(&name, entry.generation),
+            }
+        }
+        let mut fresh = Vec::new();
+        for (name, group) in &config.groups {
+            let scope = self.roster.add_scope(Some(name.clone()), group_spec(group));
+            for member in &group.services {
+                if let Some(service) = config.services.get(member) {
+                    let found = adopted.remove(member);
+                    fresh.push(self.add(scope, member, service, Some(name), found).await?);
+                }
+            }
+        }
+        for (name, service) in &config.services {
+            if self.roster.find(name.as_str()).is_none() {
+                let scope = self.roster.add_scope(None, single_spec(service));
+                let found = adopted.remove(name);
+                fresh.push(self.add(scope, name, service, None, found).await?);
+            }
+        }
+        self.roster.connect();
+        self.show_groups();
+        self.start_new(&fresh);
+        Ok(())
+    }
+
+    /// Puts a new config in force: touches only what changed.
+    pub(super) async fn apply(&mut self, new: Arc<Config>) -> Result<(), ActorProcessingErr> {
+        let old = std::mem::replace(&mut self.config, new.clone());
+        self.roster.set_parallel_starts(new.daemon.parallel_starts);
+        let diff = config::diff(&old, &new);
+        let class_of = |name: &Name| {
+            let change = diff.changed.iter().find(|change| change.name == *name);
+            change.map(|change| change.class)
+        };
+        let mut fresh = Vec::new();
+        for name in old.services.keys() {
+            let Some(id) = self.roster.find(name.as_str()) else { continue };
+            if new.services.contains_key(name) && class_of(name) != Some(Class::Recreate) {
+                continue;
+            }
+            if let Some(service) = new.services.get(name) {
+                self.successors.insert(name.clone(), service.clone());
+            }
+            let reason = if new.services.contains_key(name) { "moved by" } else { "removed from" };
+            self.set_stop_reason(id, &format!("{reason} the config"));
+            self.roster.retire(id);
+        }
+        for (name, group) in &new.groups {
+            match self.roster.find_group(name.as_str()) {
+                Some(scope) => self.roster.update_scope(scope, group_spec(group)),
+                None => {
+                    self.roster.add_scope(Some(name.clone()), group_spec(group));
+                }
+            }
+        }
+        for (name, service) in &new.services {
+            if self.successors.contains_key(name) {
+                continue;
+            }
+            match self.roster.find(name.as_str()) {
+                Some(id) => {
+                    if let Some(class) = class_of(name) {
+                        self.change(id, service, class);
+                    }
+                }
+                None => fresh.extend(self.add_from(&new, name, service).await?),
+            }
+        }
+        for name in old.groups.keys().filter(|name| !new.groups.contains_key(*name)) {
+            if let Some(scope) = self.roster.find_group(name.as_str()) {
+                self.roster.remove_group(scope);
+            }
+        }
+        self.order_groups(&new);
+        self.roster.connect();
+        self.show_groups();
+        self.start_new(&fresh);
+        Ok(())
+    }
+
+    /// A changed service: its policy at once, its process only if that is what changed.
+    fn change(&mut self, id: MemberId, service: &config::Service, class: Class) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let name = member.name.clone();
+        let service = Arc::new(service.clone());
+        member.config = service.clone();
+        member.handle.update(service.clone());
+        self.context.update_log(&name, &service.log);
+        self.board.with(&name, |entry| {
+            entry.kind = kind_name(&service.kind);
+            entry.depends_on = depends_on(&service);
+        });
+        self.roster.update_member(id, member_spec(&name, &service));
+        if let Some(scope) = self.roster.scope_of(id)
+            && !self.roster.is_group(scope)
+        {
+            self.roster.update_scope(scope, single_spec(&service));
+        }
+        if class == Class::Restart && self.is_active(&name) {
+            self.set_stop_reason(id, "its config changed");
+            // Active, so neither unknown nor already on its way to what is wanted.
+            let _ = self.roster.restart(id);
+        }
+    }
+
+    fn is_active(&self, name: &Name) -> bool {
+        self.is_shown_as(name).is_some_and(|state| !state.is_at_rest())
+    }
+
+    fn set_stop_reason(&mut self, id: MemberId, reason: &str) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.stop_reason = Some(reason.to_owned());
+        }
+    }
+
+    /// A member left; the service of the same name that replaces it may come.
+    pub(super) async fn retired(&mut self, id: MemberId) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.remove(&id) else { return Ok(()) };
+        member.handle.dismiss();
+        self.board.remove(&member.name);
+        let Some(service) = self.successors.remove(&member.name) else {
+            self.context.forget(&member.name);
+            return Ok(());
+        };
+        let config = self.config.clone();
+        let fresh = self.add_from(&config, &member.name, &service).await?;
+        self.order_groups(&config);
+        self.roster.connect();
+        self.start_new(&fresh.into_iter().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    async fn add_from(
+        &mut self,
+        config: &Config,
+        name: &Name,
+        service: &config::Service,
+    ) -> Result<Option<(MemberId, bool)>, ActorProcessingErr> {
+        let group = group_of(config, name).cloned();
+        let scope = match &group {
+            Some(group) => self.roster.find_group(group.as_str()),
+            None => Some(self.roster.add_scope(None, single_spec(service))),
+        };
+        let Some(scope) = scope else { return Ok(None) };
+        self.add(scope, name, service, group.as_ref(), None).await.map(Some)
+    }
+
+    /// Makes a member and its actor; says whether it was found running.
+    async fn add(
+        &mut self,
+        scope: ScopeId,
+        name: &Name,
+        service: &config::Service,
+        group: Option<&Name>,
+        adopted: Option<Adopted>,
+    ) -> Result<(MemberId, bool), ActorProcessingErr> {
+        let id = self.roster.add_member(scope, member_spec(name, service));
+        let entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
+        self.board.insert(name.clone(), entry);
+        let found = adopted.is_some();
+        if let Some(adopted) = &adopted {
+            self.roster.adopt(id, self.now());
+            self.board.with(name, |entry| {
+                entry.pid = Some(adopted.child.pid());
+                entry.generation = adopted.generation;
+                entry.started = Some(adopted.started_at);
+            });
+        }
+        let service = Arc::new(service.clone());
+        let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
+        self.members.insert(id, Member::new(name.clone(), service, handle, found));
+        if found {
+            self.show_adopted(id);
+        }
+        Ok((id, found))
+    }
+
+    async fn spawn_actor(
+        &mut self,
+        id: MemberId,
+        name: &Name,
+        config: Arc<config::Service>,
+        adopted: Option<Adopted>,
+        last_generation: u64,
+    ) -> Result<service::Handle, ActorProcessingErr> {
+        let options = service::Options {
+            name: name.clone(),
+            config,
+            context: self.context.clone(),
+            reporter: Reporter { member: id, supervisor: self.myself.clone() },
+            adopted,
+            last_generation,
+        };
+        let (handle, cell) = Service::spawn(options, self.myself.get_cell()).await?;
+        self.actors.insert(cell.get_id(), id);
+        Ok(handle)
+    }
+
+    /// The actor of a service failed: another takes over its process, or reports that it is gone.
+    pub(super) async fn replace_actor(
+        &mut self,
+        id: MemberId,
+        reason: String,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get(&id) else { return Ok(()) };
+        let (name, config) = (member.name.clone(), member.config.clone());
+        self.bus.publish(event::Kind::Actor {
+            actor: format!("services/{name}"),
+            context: "child_terminated".to_owned(),
+            reason,
+        });
+        let entry = self.context.journal.entry(&name);
+        let adopted =
+            entry.as_ref().and_then(|entry| Some(found(self.context.adopt(entry)?, entry)));
+        let generation = self.board.with(&name, |entry| entry.generation).unwrap_or(0);
+        let took_over = adopted.is_some();
+        let handle = self.spawn_actor(id, &name, config, adopted, generation).await?;
+        let now = self.now();
+        let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
+        member.handle = handle;
+        member.stopping = false;
+        if !took_over {
+            // Its process ended with nobody to see how; the machine must not wait for a report.
+            member.up = false;
+            self.board.with(&name, |entry| entry.pid = None);
+            self.roster.ended(id, crate::supervision::machine::End::Abnormal, now);
+            self.show(id);
+        }
+        Ok(())
+    }
+
+    /// Starts new members that are to start by themselves; whole groups in order.
+    fn start_new(&mut self, fresh: &[(MemberId, bool)]) {
+        let mut booted: Vec<ScopeId> = Vec::new();
+        for (id, found) in fresh {
+            let Some(member) = self.members.get(id) else { continue };
+            let manual = member.config.start == Start::Manual;
+            let Some(scope) = self.roster.scope_of(*id) else { continue };
+            if self.roster.is_group(scope) {
+                if !booted.contains(&scope) && !manual {
+                    booted.push(scope);
+                    self.roster.boot_scope(scope);
+                }
+                continue;
+            }
+            if !found && !manual {
+                self.roster.boot_scope(scope);
+            }
+        }
+    }
+
+    fn order_groups(&mut self, config: &Config) {
+        for (name, group) in &config.groups {
+            if let Some(scope) = self.roster.find_group(name.as_str()) {
+                self.roster.reorder(scope, &group.services);
+            }
+        }
+    }
+
+    fn show_groups(&self) {
+        let groups = self.config.groups.iter().map(|(name, group)| status::Group {
+            name: name.clone(),
+            strategy: strategy_name(group.strategy).to_owned(),
+            state: "running".to_owned(),
+            reason: String::new(),
+            services: group.services.clone(),
+        });
+        self.board.set_groups(groups.collect());
+    }
+}
+
+fn found(child: Arc<crate::os::process::Child>, entry: &journal::Entry) -> Adopted {
+    Adopted { child, generation: entry.generation, started_at: entry.since }
+}
+
+fn group_of<'c>(config: &'c Config, service: &Name) -> Option<&'c Name> {
+    let found = config.groups.iter().find(|(_, group)| group.services.contains(service));
+    found.map(|(name, _)| name)
+}
+
+fn group_spec(group: &config::Group) -> Spec {
+    Spec {
+        strategy: group.strategy,
+        intensity: group.intensity,
+        auto_shutdown: group.auto_shutdown,
+        boot: Boot::Retry,
+        parallel_stop: false,
+        parallel_start: false,
+        seed: fastrand::u64(..),
+    }
+}
+
+/// A service on its own: a supervisor with one child.
+fn single_spec(service: &config::Service) -> Spec {
+    Spec {
+        strategy: Strategy::OneForOne,
+        intensity: service.intensity,
+        auto_shutdown: AutoShutdown::Never,
+        boot: Boot::Retry,
+        parallel_stop: false,
+        parallel_start: false,
+        seed: fastrand::u64(..),
+    }
+}
+
+fn member_spec(name: &Name, service: &config::Service) -> MemberSpec {
+    MemberSpec {
+        name: name.clone(),
+        child: ChildSpec {
+            restart: service.restart,
+            significant: service.significant,
+            backoff: service.backoff,
+        },
+        after: service.after.clone(),
+        requires: service.requires.clone(),
+        completes: matches!(service.kind, Kind::Oneshot),
+    }
+}
+
+fn depends_on(service: &config::Service) -> Vec<Name> {
+    let mut names = service.requires.clone();
+    names.extend(service.after.iter().filter(|name| !service.requires.contains(name)).cloned());
+    names
+}
+
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Daemon => "daemon",
+        Kind::Oneshot => "oneshot",
+        Kind::Timer { .. } => "timer",
+    }
+}
+
+fn strategy_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::OneForOne => "one_for_one",
+        Strategy::OneForAll => "one_for_all",
+        Strategy::RestForOne => "rest_for_one",
+    }
+}

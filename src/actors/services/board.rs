@@ -1,0 +1,393 @@
+//! What is shown of the services: one record each, written by the `services` supervisor alone, read by
+//! every view (promise 8). Reading takes a lock for the time of a copy and asks no actor.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::net::api::ServiceCounters;
+use crate::os::procfs;
+use crate::supervision::tree::Branch;
+use crate::types::exit::Cause;
+use crate::types::exit::PostMortem;
+use crate::types::name::Name;
+use crate::types::state::State;
+use crate::types::status::{self, Node};
+
+/// Post-mortems kept of each service.
+const EXITS_KEPT: usize = 10;
+
+/// Shortest time between two CPU samples of a process; below it the last percentage stands.
+const CPU_WINDOW: Duration = Duration::from_secs(1);
+
+/// A handle to what is shown; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board {
+    entries: Arc<Mutex<BTreeMap<Name, Entry>>>,
+    groups: Arc<Mutex<Vec<status::Group>>>,
+}
+
+/// Kinds of ends that are counted, in the order of [`Entry::exit_counts`].
+const EXIT_KINDS: [&str; 6] = ["exit_0", "exit_nonzero", "signal", "oom", "not_started", "unknown"];
+
+/// The record of one service.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) state: State,
+    pub(super) reason: String,
+    pub(super) since: Timestamp,
+    pub(super) kind: &'static str,
+    pub(super) group: Option<Name>,
+    pub(super) pid: Option<u32>,
+    pub(super) generation: u64,
+    pub(super) started: Option<Timestamp>,
+    pub(super) restarts: u64,
+    pub(super) next_start: Option<Timestamp>,
+    pub(super) status_text: Option<String>,
+    pub(super) probe: Option<String>,
+    pub(super) depends_on: Vec<Name>,
+    pub(super) exits: VecDeque<PostMortem>,
+    /// Since the daemon started.
+    restarts_in_all: u64,
+    exit_counts: [u64; EXIT_KINDS.len()],
+    /// CPU of ended incarnations, milliseconds.
+    cpu_ms_ended: u64,
+    cpu: Option<Cpu>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cpu {
+    pid: u32,
+    at: Instant,
+    ticks: u64,
+    percent: f64,
+}
+
+impl Entry {
+    pub(super) fn new(kind: &'static str, group: Option<Name>, depends_on: Vec<Name>) -> Self {
+        Self {
+            state: State::Stopped,
+            reason: "not started yet".to_owned(),
+            since: Timestamp::now(),
+            kind,
+            group,
+            pid: None,
+            generation: 0,
+            started: None,
+            restarts: 0,
+            next_start: None,
+            status_text: None,
+            probe: None,
+            depends_on,
+            exits: VecDeque::new(),
+            restarts_in_all: 0,
+            exit_counts: [0; EXIT_KINDS.len()],
+            cpu_ms_ended: 0,
+            cpu: None,
+        }
+    }
+
+    /// A new process is there.
+    pub(super) fn began(&mut self, pid: u32, generation: u64, at: Timestamp) {
+        if self.generation != 0 && self.generation != generation {
+            self.restarts += 1;
+            self.restarts_in_all += 1;
+        }
+        self.pid = Some(pid);
+        self.generation = generation;
+        self.started = Some(at);
+        self.next_start = None;
+        self.status_text = None;
+        self.probe = None;
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds and ticks stay far below 2^52"
+        )]
+        let (ended, ticks) = (self.cpu_ms_ended as f64, self.cpu.map_or(0, |cpu| cpu.ticks) as f64);
+        #[expect(clippy::cast_precision_loss, reason = "a hundred or so")]
+        let ticks_per_second = procfs::ticks_per_second() as f64;
+        ended / 1000.0 + self.pid.map_or(0.0, |_| ticks / ticks_per_second)
+    }
+
+    /// Keeps a post-mortem, and forgets the oldest beyond [`EXITS_KEPT`].
+    pub(super) fn keep_exit(&mut self, post_mortem: PostMortem) {
+        let kind = match post_mortem.cause {
+            Cause::Code(0) => 0,
+            Cause::Code(_) => 1,
+            Cause::Signal { .. } => 2,
+            Cause::OutOfMemory => 3,
+            Cause::NotStarted => 4,
+            Cause::Unknown => 5,
+        };
+        self.exit_counts[kind] += 1;
+        self.cpu_ms_ended += post_mortem.usage.map_or(0, |usage| usage.user_ms + usage.system_ms);
+        self.pid = None;
+        self.probe = None;
+        self.exits.push_front(post_mortem);
+        self.exits.truncate(EXITS_KEPT);
+    }
+}
+
+impl Board {
+    /// Changes the record of a service.
+    pub(super) fn with<R>(&self, name: &Name, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        self.lock().get_mut(name).map(change)
+    }
+
+    pub(super) fn insert(&self, name: Name, entry: Entry) {
+        self.lock().insert(name, entry);
+    }
+
+    pub(super) fn remove(&self, name: &Name) {
+        self.lock().remove(name);
+    }
+
+    pub(super) fn set_groups(&self, groups: Vec<status::Group>) {
+        *self.groups.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
+
+    /// The configured groups.
+    pub(crate) fn groups(&self) -> Vec<status::Group> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// State, process and generation of a service, without sampling it.
+    pub(crate) fn glance(&self, name: &str) -> Option<(State, Option<u32>, u64)> {
+        self.lock().get(name).map(|entry| (entry.state, entry.pid, entry.generation))
+    }
+
+    /// State, process and reason of a service.
+    pub(crate) fn brief(&self, name: &str) -> Option<(State, Option<u32>, String)> {
+        self.lock().get(name).map(|entry| (entry.state, entry.pid, entry.reason.clone()))
+    }
+
+    /// Marks a group as ended, or as running again.
+    pub(super) fn set_group_state(&self, name: &Name, state: &str, reason: &str) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = groups.iter_mut().find(|group| group.name == *name) {
+            group.state = state.to_owned();
+            group.reason = reason.to_owned();
+        }
+    }
+
+    /// What only grows, for metrics.
+    pub(crate) fn counters(&self) -> Vec<ServiceCounters> {
+        let entries = self.lock();
+        let counters = entries.iter().map(|(name, entry)| ServiceCounters {
+            name: name.clone(),
+            restarts: entry.restarts_in_all,
+            cpu_seconds: entry.cpu_seconds(),
+            exits: EXIT_KINDS.into_iter().zip(entry.exit_counts).collect(),
+        });
+        counters.collect()
+    }
+
+    /// Counts by state, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let entries = self.lock();
+        let count = |state| entries.values().filter(|entry| entry.state == state).count();
+        let counts = State::ALL.into_iter().map(|state| (state, count(state)));
+        let parts =
+            counts.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {state}"));
+        format!("{} services: {}", entries.len(), parts.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Shows the services below a node of the tree.
+    pub(crate) fn attach_to(&self, branch: &Branch) {
+        let board = self.clone();
+        branch.attach(Arc::new(move || board.nodes()));
+    }
+
+    /// The services as they stand in the tree: groups with their members, then the others.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        let groups = self.groups();
+        let entries = self.lock();
+        let mut nodes = Vec::new();
+        for group in &groups {
+            let members =
+                group.services.iter().filter_map(|name| Some(node(name, entries.get(name)?)));
+            nodes.push(Node {
+                id: group.name.to_string(),
+                kind: "group".to_owned(),
+                state: group.state.clone(),
+                restarts: 0,
+                detail: group.strategy.clone(),
+                children: members.collect(),
+            });
+        }
+        let alone = entries.iter().filter(|(_, entry)| entry.group.is_none());
+        nodes.extend(alone.map(|(name, entry)| node(name, entry)));
+        nodes
+    }
+
+    /// The names of all services.
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// One service with all its kept post-mortems.
+    pub(crate) fn service(&self, name: &str) -> Option<status::Service> {
+        let (name, entry) = {
+            let entries = self.lock();
+            let (name, entry) = entries.get_key_value(name)?;
+            (name.clone(), entry.clone())
+        };
+        let mut shown = self.sample(name, entry);
+        shown.1.exits = shown.2.exits.into();
+        Some(shown.1)
+    }
+
+    /// All services, each with its last post-mortem, by name.
+    pub(crate) fn services(&self) -> Vec<status::Service> {
+        let copies: Vec<(Name, Entry)> = self
+            .lock()
+            .iter()
+            .map(|(name, entry)| {
+                let mut copy = Entry { exits: VecDeque::new(), ..entry.shallow() };
+                copy.exits.extend(entry.exits.front().cloned());
+                (name.clone(), copy)
+            })
+            .collect();
+        copies
+            .into_iter()
+            .map(|(name, entry)| {
+                let (_, mut service, entry) = self.sample(name, entry);
+                service.exits = entry.exits.into();
+                service
+            })
+            .collect()
+    }
+
+    /// Reads the process of a record and fills in what the kernel says.
+    fn sample(&self, name: Name, mut entry: Entry) -> (Name, status::Service, Entry) {
+        let usage = entry.pid.and_then(|pid| procfs::sample(pid).ok());
+        let mut percent = 0.0;
+        if let (Some(pid), Some(usage)) = (entry.pid, &usage) {
+            let before = entry.cpu.filter(|cpu| cpu.pid == pid);
+            let (cpu, fresh) = cpu_percent(pid, usage, before, entry.started);
+            percent = cpu.percent;
+            if fresh {
+                entry.cpu = Some(cpu);
+                self.with(&name, |entry| entry.cpu = Some(cpu));
+            }
+        }
+        let memory_bytes = usage.as_ref().map_or(0, |usage| usage.memory_bytes);
+        let service = entry.show(&name, memory_bytes, percent);
+        (name, service, entry)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Entry>> {
+        // Records are whole values: a panic while one was changed leaves the others as they are.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// A copy without the post-mortems.
+    fn shallow(&self) -> Self {
+        Self {
+            state: self.state,
+            reason: self.reason.clone(),
+            since: self.since,
+            kind: self.kind,
+            group: self.group.clone(),
+            pid: self.pid,
+            generation: self.generation,
+            started: self.started,
+            restarts: self.restarts,
+            next_start: self.next_start,
+            status_text: self.status_text.clone(),
+            probe: self.probe.clone(),
+            depends_on: self.depends_on.clone(),
+            exits: VecDeque::new(),
+            restarts_in_all: self.restarts_in_all,
+            exit_counts: self.exit_counts,
+            cpu_ms_ended: self.cpu_ms_ended,
+            cpu: self.cpu,
+        }
+    }
+
+    fn show(&self, name: &Name, memory_bytes: u64, cpu_percent: f64) -> status::Service {
+        let started = self.started.filter(|_| self.pid.is_some());
+        let uptime = started.map(|at| Timestamp::now().duration_since(at).as_millis());
+        let instances = match (self.pid, self.started) {
+            (Some(pid), Some(since)) => vec![status::Instance {
+                number: 1,
+                pid,
+                generation: self.generation,
+                since,
+                memory_bytes,
+                cpu_percent,
+            }],
+            _ => Vec::new(),
+        };
+        status::Service {
+            name: name.clone(),
+            state: self.state,
+            reason: self.reason.clone(),
+            kind: self.kind.to_owned(),
+            group: self.group.clone(),
+            pid: self.pid,
+            instances,
+            restarts: self.restarts,
+            since: self.since,
+            uptime_ms: uptime.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+            memory_bytes,
+            cpu_percent,
+            next_start: self.next_start,
+            last_start: self.started,
+            status_text: self.status_text.clone(),
+            probe: self.probe.clone(),
+            depends_on: self.depends_on.clone(),
+            exits: Vec::new(),
+        }
+    }
+}
+
+/// CPU since the last sample, or over the whole life at the first; `true` if it is a new sample.
+fn cpu_percent(
+    pid: u32,
+    usage: &procfs::Sample,
+    before: Option<Cpu>,
+    started: Option<Timestamp>,
+) -> (Cpu, bool) {
+    let now = Instant::now();
+    let ticks_per_second = procfs::ticks_per_second();
+    let (ticks, elapsed) = match before {
+        Some(before) if now - before.at < CPU_WINDOW => return (before, false),
+        Some(before) => (usage.cpu_ticks.saturating_sub(before.ticks), now - before.at),
+        None => {
+            let age = started.map(|at| Timestamp::now().duration_since(at));
+            (usage.cpu_ticks, age.and_then(|age| age.try_into().ok()).unwrap_or(CPU_WINDOW))
+        }
+    };
+    let seconds = elapsed.as_secs_f64().max(0.01);
+    #[expect(clippy::cast_precision_loss, reason = "ticks of one process are far below 2^52")]
+    let percent = ticks as f64 / ticks_per_second as f64 / seconds * 100.0;
+    let percent = (percent * 10.0).round() / 10.0;
+    (Cpu { pid, at: now, ticks: usage.cpu_ticks, percent }, true)
+}
+
+fn node(name: &Name, entry: &Entry) -> Node {
+    let process = entry.pid.map(|pid| Node {
+        id: format!("pid {pid}"),
+        kind: "process".to_owned(),
+        state: "running".to_owned(),
+        restarts: 0,
+        detail: format!("generation {}", entry.generation),
+        children: Vec::new(),
+    });
+    Node {
+        id: name.to_string(),
+        kind: "service".to_owned(),
+        state: entry.state.to_string(),
+        restarts: entry.restarts,
+        detail: entry.reason.clone(),
+        children: process.into_iter().collect(),
+    }
+}

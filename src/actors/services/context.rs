@@ -1,0 +1,338 @@
+//! What every service needs of the machine: the spawner, the log pump, cgroups, the journal of what runs.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::journal::{Entry, Journal};
+use super::service::launch;
+use crate::config::{self, Config};
+use crate::logs::{self, Excerpt, Pump};
+use crate::os::cgroup::{Cgroup, Hierarchy, Limits};
+use crate::os::children::Children;
+use crate::os::family::{self, Census, Family};
+use crate::os::process::{Child, Spawner};
+use crate::os::{self, procfs};
+use crate::supervision::task;
+use crate::types::error::chain;
+use crate::types::name::Name;
+
+/// Variables of cafe's own that services find in theirs.
+const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TERM"];
+
+/// Where programs are found when cafe itself has no `PATH`, as in `systemd.exec(5)`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `SIGTERM` and `SIGKILL`, see `signal(7)`.
+const STOP_SIGNAL: i32 = 15;
+const KILL_SIGNAL: i32 = 9;
+
+/// Longest time for killed processes to go; beyond it they hang in the kernel.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Shared by all services; owns no service.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(super) spawner: Spawner,
+    pub(super) pump: Pump,
+    pub(super) journal: Journal,
+    pub(super) base_env: BTreeMap<String, String>,
+    census: Census,
+    cgroups: Option<Hierarchy>,
+    state_id: String,
+    notify_dir: PathBuf,
+}
+
+impl Context {
+    /// Sets up what services need, from the state directory of `config`.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used, or threads are lacking.
+    pub(crate) fn new(config: &Config, pump: Pump) -> Result<Self, os::Error> {
+        let state_dir = &config.daemon.state_dir;
+        let run = state_dir.join("run");
+        let failed = |path: PathBuf| move |source| os::Error::StateDirectory { path, source };
+        let path = run.join("running");
+        let journal = Journal::open(&path, &procfs::boot_id()?).map_err(failed(path.clone()))?;
+        let spawner = Spawner::new()?;
+        let census = Census::new(Arc::clone(spawner.children()));
+        let state_id = state_id(state_dir);
+        let cgroups = config.daemon.cgroups.then(|| Hierarchy::detect(&state_id));
+        let cgroups = cgroups.and_then(|detected| {
+            let refused = |error| tracing::info!(error = chain(&error), "cgroups not used");
+            detected.map_err(refused).ok()
+        });
+        let notify_dir = run.join("notify");
+        std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
+        let base_env = base_env(|name| std::env::var(name).ok());
+        Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
+    }
+
+    /// The children that somebody waits for.
+    pub(crate) fn children(&self) -> Arc<Children> {
+        Arc::clone(self.spawner.children())
+    }
+
+    /// Value of the variable that marks the processes of a service.
+    pub(super) fn mark(&self, name: &Name) -> String {
+        family::mark(&self.state_id, name.as_str())
+    }
+
+    /// Who belongs to a service with this main process.
+    pub(super) fn family(&self, name: &Name, main: u32) -> Family {
+        Family::new(&self.state_id, name.as_str(), main)
+    }
+
+    /// The socket a service notifies us on.
+    pub(super) fn notify_path(&self, name: &Name) -> PathBuf {
+        self.notify_dir.join(name.as_str())
+    }
+
+    // ---- cgroups ----
+
+    /// The cgroup a service starts in, made and limited; none where cgroups are not delegated.
+    pub(super) fn enter_cgroup(
+        &self,
+        name: &Name,
+        limits: &config::Limits,
+    ) -> Result<Option<Arc<OwnedFd>>, launch::Error> {
+        let wanted = cgroup_limits(limits);
+        let Some(hierarchy) = &self.cgroups else {
+            if wanted == Limits::default() {
+                return Ok(None);
+            }
+            let reason = "this service has limits that need one; run cafe as root or delegate a cgroup v2 to it";
+            return Err(os::Error::CgroupUnavailable(reason.to_owned()).into());
+        };
+        let cgroup = hierarchy.create(name)?;
+        cgroup.limit(hierarchy, &wanted)?;
+        Ok(Some(cgroup.directory()?))
+    }
+
+    fn cgroup(&self, name: &Name) -> Option<Cgroup> {
+        self.cgroups.as_ref()?.get(name)
+    }
+
+    /// How often the kernel killed something of this service for memory.
+    pub(super) fn oom_kills(&self, name: &Name) -> u64 {
+        self.cgroup(name).and_then(|cgroup| cgroup.oom_kills()).unwrap_or(0)
+    }
+
+    // ---- the end of an incarnation ----
+
+    /// The cheap look: `true` only if certainly nothing of a service is left.
+    pub(super) fn certainly_clear(&self, name: &Name) -> bool {
+        self.cgroup(name).is_some_and(|cgroup| cgroup.is_empty().unwrap_or(false))
+    }
+
+    /// Ends what is left of a service: asks (those not `asked` yet), waits for `grace`, kills, and looks until
+    /// nothing is there. Says how many there were.
+    pub(super) async fn clear(
+        &self,
+        name: &Name,
+        family: &Family,
+        signal: i32,
+        asked: bool,
+        grace: Duration,
+    ) -> usize {
+        let remaining = match self.census.remaining(family).await {
+            Ok(remaining) => remaining,
+            Err(error) => {
+                tracing::error!(service = %name, error = chain(&error), "leftovers not found");
+                Vec::new()
+            }
+        };
+        if !remaining.is_empty() && !grace.is_zero() {
+            for process in &remaining {
+                // A member of the group heard the stop signal already; a process that left it did not.
+                let heard = asked
+                    && procfs::sample(process.pid).is_ok_and(|found| found.group == family.main);
+                if !heard {
+                    let _ = process.signal(signal);
+                }
+            }
+            let all_ended = async {
+                for process in &remaining {
+                    let _ = process.exited().await;
+                }
+            };
+            let _ = tokio::time::timeout(grace, all_ended).await;
+        }
+        self.kill(name, family).await;
+        remaining.len()
+    }
+
+    /// Kills everything of a service, until nothing is there.
+    async fn kill(&self, name: &Name, family: &Family) {
+        if let Some(cgroup) = self.cgroup(name) {
+            match cgroup.kill() {
+                // A process that hangs in the kernel would be waited for without end.
+                Ok(()) => drop(tokio::time::timeout(KILL_DEADLINE, cgroup.emptied()).await),
+                Err(error) => {
+                    tracing::error!(service = %name, error = chain(&error), "cgroup not killed");
+                }
+            }
+        }
+        if let Err(error) = self.census.kill_all(family, KILL_DEADLINE).await {
+            tracing::error!(service = %name, error = chain(&error), "processes that cannot be killed are left behind");
+        }
+    }
+
+    // ---- logs ----
+
+    /// Closes the pipes of an ended incarnation; its last lines come a little later.
+    pub(super) fn finish_log(
+        &self,
+        name: &Name,
+        generation: u64,
+    ) -> Option<oneshot::Receiver<Excerpt>> {
+        match self.pump.finish(name.clone(), generation) {
+            Ok(excerpt) => Some(excerpt),
+            Err(error) => {
+                tracing::warn!(service = %name, error = chain(&error), "log not finished");
+                None
+            }
+        }
+    }
+
+    /// A changed `log` section is in force from the next line on.
+    pub(super) fn update_log(&self, name: &Name, log: &config::Log) {
+        if let Err(error) = self.pump.update(name.clone(), sink_options(log)) {
+            tracing::warn!(service = %name, error = chain(&error), "log options not changed");
+        }
+    }
+
+    /// A service left the config: its cgroup and pipes go, its logs stay.
+    pub(super) fn forget(&self, name: &Name) {
+        let _ = self.pump.forget(name.clone());
+        if let Some(cgroup) = self.cgroup(name)
+            && let Err(error) = cgroup.remove()
+        {
+            tracing::warn!(service = %name, error = chain(&error), "cgroup not removed");
+        }
+    }
+
+    /// Everything has stopped: removes the cgroups.
+    pub(crate) fn remove_cgroups(&self) {
+        let Some(hierarchy) = &self.cgroups else { return };
+        let removed = hierarchy.existing().and_then(|cgroups| {
+            cgroups.into_iter().try_for_each(|(_, cgroup)| cgroup.remove())?;
+            hierarchy.remove()
+        });
+        if let Err(error) = removed {
+            tracing::warn!(error = chain(&error), "cgroups not removed");
+        }
+    }
+
+    // ---- after a crash ----
+
+    /// What the journal knows to run.
+    pub(super) fn running(&self) -> BTreeMap<Name, Entry> {
+        self.journal.running()
+    }
+
+    /// The process of an entry, if it is still there.
+    pub(super) fn adopt(&self, entry: &Entry) -> Option<Arc<Child>> {
+        match Child::adopt(entry.pid, entry.start_time, self.spawner.children()) {
+            Ok(child) => child.map(Arc::new),
+            Err(error) => {
+                tracing::error!(pid = entry.pid, error = chain(&error), "process not taken over");
+                None
+            }
+        }
+    }
+
+    /// Ends a process that runs and that the config does not know any more.
+    pub(super) fn end_unknown(self: &Arc<Self>, name: &Name, child: &Arc<Child>, generation: u64) {
+        let (context, name, family) = (self.clone(), name.clone(), self.family(name, child.pid()));
+        let child = child.clone();
+        task::spawn("end unknown", async move {
+            let _ = family.signal_group(STOP_SIGNAL);
+            let _ = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
+            context.kill(&name, &family).await;
+            context.journal.ended(&name, generation);
+        })
+        .detach();
+    }
+
+    /// Whether a process belongs to a service: what it says of itself must not name a stranger.
+    pub(super) async fn is_member(&self, family: &Family, pid: u32) -> bool {
+        let remaining = self.census.remaining(family).await.unwrap_or_default();
+        remaining.iter().any(|process| process.pid == pid)
+    }
+
+    // ---- hooks ----
+
+    /// Runs the `on_give_up` command of a service.
+    pub(super) fn run_hook(self: &Arc<Self>, name: &Name, service: &config::Service, reason: &str) {
+        let Some(hook) = service.on_give_up.clone() else { return };
+        let mut env = self.base_env.clone();
+        env.insert("CAFE_NAME".to_owned(), name.to_string());
+        env.insert("CAFE_REASON".to_owned(), reason.to_owned());
+        let command = os::process::Command {
+            argv: hook.command.iter().map(Into::into).collect(),
+            env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            cwd: service.cwd.clone(),
+            ..os::process::Command::default()
+        };
+        let (context, name) = (self.clone(), name.clone());
+        task::spawn("give-up hook", async move {
+            let outcome = context.run_to_end(command, hook.timeout).await;
+            let _ = context.pump.note(name, format!("on_give_up: {outcome}"));
+        })
+        .detach();
+    }
+
+    async fn run_to_end(&self, command: os::process::Command, timeout: Duration) -> String {
+        let child = match self.spawner.spawn(command).await {
+            Ok(child) => child,
+            Err(error) => return format!("not run: {}", chain(&error)),
+        };
+        match tokio::time::timeout(timeout, child.wait()).await {
+            Ok(Ok(exit)) => exit.cause.to_string(),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => {
+                let family = Family { main: child.pid(), mark: String::new() };
+                let _ = family.signal_group(KILL_SIGNAL);
+                "killed, it took too long".to_owned()
+            }
+        }
+    }
+}
+
+fn cgroup_limits(limits: &config::Limits) -> Limits {
+    Limits {
+        memory_high: limits.memory_high,
+        memory_max: limits.memory_max,
+        cpu_weight: limits.cpu_weight,
+        cpu_percent: limits.cpu_percent,
+        tasks_max: limits.tasks_max,
+    }
+}
+
+/// The options of the pump for a service's `log` section.
+pub(super) fn sink_options(log: &config::Log) -> logs::SinkOptions {
+    logs::SinkOptions { max_file: log.max_file, keep: log.keep, on_full: log.on_full }
+}
+
+/// Tells the processes of one state directory from those of another: its device and inode.
+fn state_id(state_dir: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::metadata(state_dir) {
+        Ok(metadata) => format!("{:x}-{:x}", metadata.dev(), metadata.ino()),
+        Err(_) => "0".to_owned(),
+    }
+}
+
+fn base_env(environment: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = INHERITED
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), environment(name)?)))
+        .collect();
+    env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
+    env
+}

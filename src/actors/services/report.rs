@@ -1,0 +1,67 @@
+//! What services tell their supervisor.
+
+use jiff::Timestamp;
+use ractor::ActorRef;
+
+use super::Msg;
+use crate::supervision::roster::MemberId;
+use crate::types::exit::PostMortem;
+
+/// One thing that became of a service.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A process exists.
+    Spawned { pid: u32, generation: u64, at: Timestamp },
+    /// It is up: it proved ready, or there is nothing to prove (`evidence` is absent then).
+    Up { evidence: Option<String> },
+    /// It is being told to end.
+    Stopping,
+    /// Nothing of the incarnation is left.
+    Ended { how: EndedHow, post_mortem: PostMortem },
+    /// Its last lines, which come a little later than its end.
+    LastLines { generation: u64, lines: Vec<String> },
+    /// What its health check says, and whether that makes it unhealthy.
+    Health { healthy: bool, evidence: String },
+    /// Another process is its main one (`MAINPID=`).
+    MainPid(u32),
+    /// What it says of itself (`STATUS=`).
+    StatusText(String),
+    /// A timer waits for its next run.
+    Armed { next: Timestamp },
+    /// Something to tell that changes no state: what a timer does that is due while its last run goes on.
+    Remark { message: String },
+    /// A timer no longer waits.
+    Disarmed,
+}
+
+/// What an end means to the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndedHow {
+    /// Before it was up.
+    NeverUp,
+    /// After it was up, or by order.
+    Ended { normal: bool },
+    /// One run of a timer, which stays armed.
+    Run,
+}
+
+/// A report and whose it is.
+#[derive(Debug)]
+pub(crate) struct From {
+    pub(super) member: MemberId,
+    pub(super) report: Report,
+}
+
+/// Where a service sends its reports.
+#[derive(Debug, Clone)]
+pub(super) struct Reporter {
+    pub(super) member: MemberId,
+    pub(super) supervisor: ActorRef<Msg>,
+}
+
+impl Reporter {
+    pub(super) fn send(&self, report: Report) {
+        // The supervisor outlives its services but for the moment in which all of them end with it.
+        let _ = self.supervisor.cast(Msg::Report(From { member: self.member, report }));
+    }
+}

@@ -1,0 +1,195 @@
+//! From the config of a service to a process: environment, pipes, cgroup, notify socket.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nix::unistd::{Gid, Uid};
+use ractor::ActorRef;
+use regex::bytes::Regex;
+
+use super::instance::Instance;
+use super::{Msg, State};
+use crate::config::{self, Ready};
+use crate::logs;
+use crate::os::notify::Socket;
+use crate::os::process::{self, Command, Resource};
+use crate::supervision::task;
+use crate::types::error::Code;
+
+/// Why a process could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Its user, its cgroup, its notify socket, or the process itself.
+    #[error(transparent)]
+    System(#[from] crate::os::Error),
+    /// Its output could not be attached to the log.
+    #[error(transparent)]
+    Log(#[from] logs::Error),
+    /// The pipe of its readiness descriptor.
+    #[error("cannot make the pipe of readiness descriptor {descriptor}")]
+    ReadyPipe {
+        /// The descriptor.
+        descriptor: i32,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The code that `cafe explain` has a page for.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::System(error) => error.code(),
+            Self::Log(error) => error.code(),
+            Self::ReadyPipe { .. } => Code::OutOfResources,
+        }
+    }
+}
+
+impl State {
+    /// Everything a new incarnation needs, up to the process itself.
+    pub(super) fn prepare(
+        &self,
+        myself: &ActorRef<Msg>,
+        instance: &mut Instance,
+    ) -> Result<Command, Error> {
+        let config = &self.config;
+        let account = match (&config.user, &config.group) {
+            (None, None) => None,
+            (user, group) => Some(process::lookup(user.as_deref(), group.as_deref())?),
+        };
+        let owner = account.map(|account| (account.uid, account.gid));
+        let (stdout_reader, stdout) = logs::pipe(owner.map(ids))?;
+        let (stderr_reader, stderr) = logs::pipe(owner.map(ids))?;
+        let mut descriptors = vec![(1, Arc::new(stdout)), (2, Arc::new(stderr))];
+        let mut env = self.environment();
+        if let Some(Ready::Fd(descriptor)) = config.ready {
+            descriptors
+                .push((descriptor, self.listen_on_descriptor(myself, instance, descriptor)?));
+        }
+        if self.hears_notifications() {
+            self.listen_for_notify(myself, instance, owner, &mut env)?;
+        }
+        let cgroup = self.context.enter_cgroup(&self.name, &config.limits)?;
+        self.context.pump.attach(logs::Source {
+            service: self.name.clone(),
+            generation: instance.generation,
+            stdout: stdout_reader,
+            stderr: stderr_reader,
+            options: super::super::context::sink_options(&config.log),
+            watch_for: self.readiness_expression(),
+        })?;
+        Ok(Command {
+            argv: config.command.iter().map(OsString::from).collect(),
+            env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            cwd: config.cwd.clone(),
+            user: config.user.clone(),
+            group: config.group.clone(),
+            umask: config.umask,
+            nice: config.nice,
+            rlimits: rlimits(&config.limits),
+            descriptors,
+            cgroup,
+        })
+    }
+
+    /// What the service finds in its environment: a few variables of cafe's own, its own, and its mark.
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.context.base_env.clone();
+        env.extend(self.config.env.clone());
+        env.insert("CAFE_SERVICE".to_owned(), self.context.mark(&self.name));
+        env
+    }
+
+    /// Whether the service has a notify socket.
+    pub(super) fn hears_notifications(&self) -> bool {
+        matches!(self.config.ready, Some(Ready::Notify)) || self.config.watchdog.is_some()
+    }
+
+    fn readiness_expression(&self) -> Option<Regex> {
+        match &self.config.ready {
+            // Compiled once by the config check, so it is valid.
+            Some(Ready::Log(expression)) => Regex::new(expression).ok(),
+            _ => None,
+        }
+    }
+
+    fn listen_for_notify(
+        &self,
+        myself: &ActorRef<Msg>,
+        instance: &mut Instance,
+        owner: Option<(u32, u32)>,
+        env: &mut BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let path = self.context.notify_path(&self.name);
+        let socket = Socket::bind(&path, owner.map(|(uid, _)| uid))?;
+        env.insert("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned());
+        if let Some(interval) = self.config.watchdog {
+            env.insert("WATCHDOG_USEC".to_owned(), interval.as_micros().to_string());
+        }
+        let (me, generation) = (myself.clone(), instance.generation);
+        instance.checks.push(task::spawn("notify socket", async move {
+            while let Ok(received) = socket.receive().await {
+                let notification = received.message;
+                if me.cast(Msg::Notified { generation, notification }).is_err() {
+                    return;
+                }
+            }
+        }));
+        Ok(())
+    }
+
+    /// The readiness protocol of s6: a newline on the descriptor means ready.
+    fn listen_on_descriptor(
+        &self,
+        myself: &ActorRef<Msg>,
+        instance: &mut Instance,
+        descriptor: i32,
+    ) -> Result<Arc<OwnedFd>, Error> {
+        let failed = |source| Error::ReadyPipe { descriptor, source };
+        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let reader =
+            tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
+        let (me, generation) = (myself.clone(), instance.generation);
+        instance.checks.push(task::spawn("ready descriptor", async move {
+            if newline_came(&reader).await {
+                let evidence = format!("wrote to descriptor {descriptor}");
+                let _ = me.cast(Msg::Ready { generation, evidence });
+            }
+        }));
+        Ok(Arc::new(writer.into()))
+    }
+}
+
+fn ids((uid, gid): (u32, u32)) -> (Uid, Gid) {
+    (Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+/// Reads until a newline (`true`) or the end.
+async fn newline_came(reader: &tokio::net::unix::pipe::Receiver) -> bool {
+    let mut bytes = [0_u8; 256];
+    while reader.readable().await.is_ok() {
+        match reader.try_read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(count) if bytes[..count].contains(&b'\n') => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn rlimits(limits: &config::Limits) -> Vec<(Resource, u64)> {
+    let wanted = [
+        (Resource::RLIMIT_NOFILE, limits.nofile),
+        (Resource::RLIMIT_NPROC, limits.nproc),
+        (Resource::RLIMIT_CORE, limits.core),
+        (Resource::RLIMIT_AS, limits.address_space),
+        (Resource::RLIMIT_FSIZE, limits.file_size),
+        (Resource::RLIMIT_MEMLOCK, limits.memlock),
+    ];
+    wanted.into_iter().filter_map(|(resource, value)| Some((resource, value?))).collect()
+}

@@ -1,0 +1,242 @@
+//! From what the roster and the reports say to the one state and reason that everybody sees.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Member, State};
+use crate::config::Kind;
+use crate::supervision::machine::{Ended, Phase, Why};
+use crate::supervision::roster::{Cause, MemberId, Notice, Waits};
+use crate::types::error::Code;
+use crate::types::event;
+use crate::types::name::Name;
+use crate::types::state::State as Lifecycle;
+use crate::types::unit::show_duration;
+
+impl State {
+    /// Shows those whose phase changed, and tells what happened to groups.
+    pub(super) fn show_changes(&mut self) {
+        for notice in self.roster.take_notices() {
+            self.note(notice);
+        }
+        for id in self.roster.take_touched() {
+            self.show(id);
+        }
+    }
+
+    /// Puts the present state of a member on the board, with its reason.
+    pub(super) fn show(&self, id: MemberId) {
+        let Some(member) = self.members.get(&id) else { return };
+        let (state, reason) = self.describe(id, member, self.has_process(&member.name));
+        self.put(member, state, reason);
+    }
+
+    /// A process was found running, and is ours again.
+    pub(super) fn show_adopted(&self, id: MemberId) {
+        let Some(member) = self.members.get(&id) else { return };
+        let reason = "found running, taken over".to_owned();
+        for state in [Lifecycle::Waiting, Lifecycle::Starting, Lifecycle::Running] {
+            self.put(member, state, reason.clone());
+        }
+    }
+
+    fn put(&self, member: &Member, state: Lifecycle, reason: String) {
+        let name = &member.name;
+        let next_start =
+            match self.roster.find(name.as_str()).and_then(|id| self.roster.child_phase(id)) {
+                Some(Phase::Backoff { until, .. }) => {
+                    Some(Timestamp::now() + until.saturating_sub(self.now()))
+                }
+                _ => member.next_run,
+            };
+        let before = self.board.with(name, |entry| {
+            let before = entry.state;
+            if before != state {
+                entry.since = Timestamp::now();
+            }
+            entry.state = state;
+            entry.reason.clone_from(&reason);
+            entry.next_start = next_start;
+            (before, entry.pid, entry.generation)
+        });
+        let Some((before, pid, generation)) = before else { return };
+        if before == state {
+            return;
+        }
+        if !before.may_become(state) {
+            tracing::error!(service = %name, from = %before, to = %state, "unexpected change of state");
+        }
+        self.bus.publish(event::Kind::State {
+            service: name.clone(),
+            from: before,
+            to: state,
+            reason,
+            pid,
+            generation,
+        });
+    }
+
+    fn describe(&self, id: MemberId, member: &Member, has_process: bool) -> (Lifecycle, String) {
+        let evidence = || member.evidence.clone().unwrap_or_default();
+        if member.stopping {
+            let signal = crate::types::exit::signal_name(member.config.stop.signal);
+            let timeout = show_duration(member.config.stop.timeout);
+            return (Lifecycle::Stopping, format!("sent {signal}, killed after {timeout}"));
+        }
+        if has_process && member.unhealthy {
+            return (Lifecycle::Unhealthy, evidence());
+        }
+        if has_process && member.up && member.checked {
+            return (Lifecycle::Ready, evidence());
+        }
+        if has_process && member.up {
+            return (Lifecycle::Running, "running; no readiness check".to_owned());
+        }
+        if has_process {
+            return (Lifecycle::Starting, starting_reason(member));
+        }
+        if let Some(next) = member.next_run {
+            return (Lifecycle::Waiting, timer_reason(member, next));
+        }
+        self.describe_phase(id, member)
+    }
+
+    fn describe_phase(&self, id: MemberId, member: &Member) -> (Lifecycle, String) {
+        let last_exit = || last_exit(member);
+        match self.roster.child_phase(id) {
+            Some(Phase::Starting) => match self.roster.waits(id) {
+                Some(waits) => (Lifecycle::Waiting, waiting_reason(&waits)),
+                None if member.launched => {
+                    (Lifecycle::Starting, "process is being made".to_owned())
+                }
+                None => (Lifecycle::Waiting, "about to start".to_owned()),
+            },
+            Some(Phase::Queued) => (Lifecycle::Waiting, "waits for its turn".to_owned()),
+            Some(Phase::Backoff { until, attempt, held }) => {
+                let delay = show_duration(until.saturating_sub(self.now()));
+                let limit =
+                    if held { "restart limit reached, held at the longest delay; " } else { "" };
+                (Lifecycle::Backoff, format!("{}; {limit}try {attempt} in {delay}", last_exit()))
+            }
+            Some(Phase::Idle { why }) => match why {
+                Why::NeverStarted | Why::Ignored => (Lifecycle::Stopped, "not started".to_owned()),
+                Why::ByHand => (Lifecycle::Stopped, "stopped by hand".to_owned()),
+                Why::WithGroup if !self.waiting_for_end.is_empty() => {
+                    (Lifecycle::Stopped, "cafe is stopping".to_owned())
+                }
+                Why::WithGroup => (Lifecycle::Stopped, "stopped with its group".to_owned()),
+                Why::Ended(crate::supervision::machine::End::Normal) => {
+                    (Lifecycle::Done, last_exit())
+                }
+                Why::Ended(_) | Why::StartFailed => (Lifecycle::Failed, last_exit()),
+                Why::GaveUp => {
+                    let text = format!("{}; restarted too often [{}]", last_exit(), Code::GaveUp);
+                    (Lifecycle::Failed, text)
+                }
+            },
+            Some(Phase::Stopping) => (Lifecycle::Stopping, "is being ended".to_owned()),
+            // Between an end and the next look of its machine; the next change is shown at once.
+            Some(Phase::Up { .. }) | None => (Lifecycle::Waiting, last_exit()),
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::PulledDown { member, cause } => {
+                let (other, reason) = match cause {
+                    Cause::Sibling(other) => (other, "restarts with"),
+                    Cause::Requirement(other) => (other, "requires"),
+                };
+                let name =
+                    |id: MemberId| self.members.get(&id).map(|member| member.name.to_string());
+                let (Some(pulled), Some(because)) = (name(member), name(other)) else { return };
+                if let Some(member) = self.members.get_mut(&member) {
+                    member.stop_reason = Some(format!("{reason} `{because}`, which went down"));
+                }
+                if let Some(other) = self.members.get_mut(&other) {
+                    other.pulled_down.push(pulled);
+                }
+            }
+            Notice::Held { member } => {
+                let Some(member) = self.members.get(&member) else { return };
+                let max = show_duration(member.config.backoff.max);
+                let reason = format!("restart limit reached; tried again within {max} each time");
+                let name = member.name.clone();
+                self.bus.publish(event::Kind::GaveUp { name, reason });
+            }
+            Notice::Ending { group, member, because } => self.note_ending(group, member, because),
+        }
+    }
+
+    fn note_ending(&mut self, group: Option<Name>, id: MemberId, because: Ended) {
+        let Some(member) = self.members.get(&id) else { return };
+        let culprit = member.name.clone();
+        match because {
+            Ended::GaveUp { restarts, within } => {
+                let within = show_duration(within);
+                let reason =
+                    format!("`{culprit}` restarted more than {restarts} times within {within}");
+                let name = group.clone().unwrap_or_else(|| culprit.clone());
+                self.context.run_hook(&member.name, &member.config, &reason);
+                self.bus.publish(event::Kind::GaveUp { name, reason: reason.clone() });
+                self.show_group(group.as_ref(), "failed", &reason);
+            }
+            Ended::AutoShutdown { .. } => {
+                let reason = format!("significant member `{culprit}` ended");
+                self.show_group(group.as_ref(), "stopped", &reason);
+                if let Some(group) = group {
+                    self.bus.publish(event::Kind::AutoShutdown { group, reason });
+                }
+            }
+            Ended::Shutdown | Ended::BootFailed { .. } => {}
+        }
+    }
+}
+
+impl State {
+    pub(super) fn show_group(&self, group: Option<&Name>, state: &str, reason: &str) {
+        if let Some(group) = group {
+            self.board.set_group_state(group, state, reason);
+        }
+    }
+}
+
+fn starting_reason(member: &Member) -> String {
+    let within = show_duration(member.config.ready_timeout);
+    match (&member.config.kind, &member.config.ready) {
+        (Kind::Oneshot, _) => "runs; done when it exits 0".to_owned(),
+        (_, Some(_)) => format!("not ready yet; must be within {within}"),
+        (_, None) => "process made".to_owned(),
+    }
+}
+
+fn waiting_reason(waits: &Waits) -> String {
+    match waits {
+        Waits::Requirement(name) => format!("waits for `{name}`, which it requires"),
+        Waits::MissingRequirement(name) => {
+            format!("requires `{name}`, which is down: `cafe start {name}`")
+        }
+        Waits::Turn(name) => format!("starts after `{name}`"),
+        Waits::Permit => "waits until fewer services are starting".to_owned(),
+    }
+}
+
+fn timer_reason(member: &Member, next: Timestamp) -> String {
+    let in_time = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+    let last = match &member.last_exit {
+        Some(_) => format!("last run {}", last_exit(member)),
+        None => "has not run yet".to_owned(),
+    };
+    format!("next run in {}; {last}", show_duration(in_time))
+}
+
+fn last_exit(member: &Member) -> String {
+    let Some(exit) = &member.last_exit else { return "has not run yet".to_owned() };
+    let ran = show_duration(Duration::from_millis(exit.run_ms));
+    match exit.trigger.as_str() {
+        "ended by itself" => format!("{} after {ran}", exit.cause),
+        trigger if exit.pid.is_none() => format!("{}: {trigger}", exit.cause),
+        trigger => format!("{} after {ran}: {trigger}", exit.cause),
+    }
+}
