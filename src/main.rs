@@ -3,10 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cafe::cli::main(run)
-}
-
-/// The daemon: to be `cafe::daemon::run(options)`, once that is there.
-fn run(_options: cafe::cli::RunOptions) -> ExitCode {
-    ExitCode::FAILURE
+    cafe::cli::main(|options| cafe::daemon::run(&options))
 }

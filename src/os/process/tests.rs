@@ -358,7 +358,7 @@ async fn without_descriptors_a_start_fails_clearly_and_works_again_later() {
         assert_eq!(error.code(), Code::OutOfResources, "{error}");
         // One for the process; its start time needs none of ours.
         held.pop();
-        let mut child = spawner.spawn(command(&["true"])).await.expect("starts");
+        let child = spawner.spawn(command(&["true"])).await.expect("starts");
         assert!(child.start_time() > 0);
         drop(held);
         assert_eq!(child.wait().await.expect("ends").cause, Cause::Code(0));

@@ -1,0 +1,116 @@
+//! What `cafe run` prints: one line per event, on stderr, for people and the journal.
+
+use std::io::{IsTerminal, Write};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+use crate::actors::bus::Bus;
+use crate::cli::{ColorChoice, RunOptions};
+use crate::supervision::task::{self, Task};
+use crate::types::event::{Event, Kind};
+use crate::types::state::State;
+
+/// Sets up cafe's own log on stderr; `-v` and `CAFE_LOG` make it tell more.
+pub(super) fn init(options: &RunOptions) {
+    let level = match options.verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("CAFE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("cafe={level}")));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colored(options))
+        .with_target(false);
+    // Set already only in a test that runs two daemons in one process.
+    let _ = subscriber.try_init();
+}
+
+/// Whether stderr takes colours.
+pub(super) fn colored(options: &RunOptions) -> bool {
+    match options.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            let asked_not_to = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            std::io::stderr().is_terminal() && !asked_not_to
+        }
+    }
+}
+
+/// Prints a text as it is.
+pub(super) fn print(text: &str) {
+    // Nobody is left to tell when stderr is closed.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Prints why the daemon could not run.
+pub(super) fn failure(error: &anyhow::Error) {
+    print(&format!("cafe: {error:#}\n"));
+}
+
+/// Prints events until it is finished.
+#[derive(Debug)]
+pub(super) struct Console {
+    task: Task,
+    finish: oneshot::Sender<()>,
+}
+
+impl Console {
+    /// Prints what is still to be printed, and ends.
+    pub(super) async fn finish(self) {
+        let _ = self.finish.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// Prints every event from now on.
+pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
+    let mut live = bus.subscribe(None).live;
+    let (finish, mut finished) = oneshot::channel();
+    let (color, quiet) = (colored(options), options.quiet);
+    let task = task::spawn("console", async move {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = live.recv() => event,
+                _ = &mut finished => return,
+            };
+            match event {
+                Ok(event) if !quiet => print(&line_of(&event, color)),
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => {
+                    print(&format!("({missed} events not printed)\n"))
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    Console { task, finish }
+}
+
+fn line_of(event: &Event, color: bool) -> String {
+    let time = event.at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f");
+    let text = event.kind.describe();
+    let style = match &event.kind {
+        Kind::State { to, .. } => match to {
+            State::Running | State::Ready | State::Done => "\x1b[32m",
+            State::Failed => "\x1b[1;31m",
+            State::Unhealthy | State::Backoff => "\x1b[33m",
+            State::Stopped | State::Waiting | State::Starting | State::Stopping => "\x1b[2m",
+        },
+        Kind::GaveUp { .. } | Kind::Actor { .. } | Kind::Config { applied: false, .. } => {
+            "\x1b[31m"
+        }
+        _ => "",
+    };
+    match color && !style.is_empty() {
+        true => format!("{time} {style}{text}\x1b[0m\n"),
+        false => format!("{time} {text}\n"),
+    }
+}

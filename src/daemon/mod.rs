@@ -1,0 +1,172 @@
+//! The boot story: config, state directory, tree, wait, end. Contains no logic of its own.
+
+mod console;
+mod manager;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::actors::bus::Bus;
+use crate::actors::logs::pump::Notices;
+use crate::actors::{self, Parts, Root, services};
+use crate::cli::RunOptions;
+use crate::config::{self, Config, Problems};
+use crate::logs;
+use crate::os;
+use crate::os::notify::manager::Notice;
+use crate::os::signal::{Request, Signals};
+use crate::types::event::Kind;
+
+/// Exit code for a config that is not valid.
+const BAD_CONFIG: u8 = 2;
+
+/// Runs the daemon until it is told to end; `cafe run`.
+#[must_use]
+pub fn run(options: &RunOptions) -> ExitCode {
+    console::init(options);
+    let config = match load(options) {
+        Ok(config) => Arc::new(config),
+        Err(problems) => {
+            console::print(&problems.render(console::colored(options)));
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
+        let ended = runtime.block_on(serve(config, options));
+        // Blocking work that hangs (a slow disk) must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(options: &RunOptions) -> Result<Config, Problems> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let path = options.file.clone();
+    let mut config = config::load(&path, &environment)?;
+    if let Some(socket) = &options.socket {
+        config.daemon.control.socket.clone_from(socket);
+    }
+    Ok(config)
+}
+
+/// Two workers: the daemon waits more than it computes, and every thread costs memory.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_name("cafe")
+        .enable_all()
+        .build()
+}
+
+async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> {
+    let state_dir = &config.daemon.state_dir;
+    prepare_state_dir(state_dir)?;
+    let _lock = os::lock::Lock::acquire(state_dir)?;
+    let mut signals = Signals::watch()?;
+
+    let bus = Bus::default();
+    let console = console::follow(&bus, options);
+    let (shutdown, mut told_to_end) = watch::channel(false);
+    let (notify, notices) = Notices::channel();
+    let pump = start_pump(&config, notify)?;
+    let context = Arc::new(services::Context::new(&config, pump.clone())?);
+    let parts = Parts {
+        config: config.clone(),
+        context: context.clone(),
+        notices,
+        shutdown: Arc::new(shutdown),
+    };
+    let root = actors::start(parts, bus.clone()).await.context("cannot start")?;
+    let started =
+        format!("running {} services from {}", config.services.len(), config.source.display());
+    let manager = manager::keep_informed(&root);
+    bus.publish(Kind::Daemon { message: started });
+
+    wait_for_end(&mut signals, &mut told_to_end, &root, &bus).await;
+    manager::say(&[Notice::Stopping]);
+    end(root, &mut signals, &bus).await;
+    drop(manager);
+    context.remove_cgroups();
+    tokio::task::spawn_blocking(move || pump.stop()).await.context("cannot close the logs")?;
+    console.finish().await;
+    Ok(())
+}
+
+/// Until a signal or `cafe shutdown` ends the daemon; a hang-up reads the config again.
+async fn wait_for_end(
+    signals: &mut Signals,
+    told_to_end: &mut watch::Receiver<bool>,
+    root: &Root,
+    bus: &Bus,
+) {
+    loop {
+        let reason = tokio::select! {
+            signal = signals.next() => match signal {
+                Request::Reload => {
+                    manager::say(&[Notice::Reloading]);
+                    // The outcome is an event, and stands in the status.
+                    let _ = root.keeper.reload(false).await;
+                    manager::say(&[Notice::Ready]);
+                    continue;
+                }
+                Request::Terminate => "SIGTERM",
+                Request::Interrupt => "SIGINT",
+                Request::User1 | Request::User2 => continue,
+            },
+            _ = told_to_end.wait_for(|told| *told) => "cafe shutdown",
+        };
+        bus.publish(Kind::Daemon { message: format!("stopping everything: {reason}") });
+        return;
+    }
+}
+
+/// Stops the services in order, then the tree.
+async fn end(root: Root, signals: &mut Signals, bus: &Bus) {
+    let services = root.services.clone();
+    let mut stopping = std::pin::pin!(services.shutdown());
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            signal = signals.next() => {
+                if matches!(signal, Request::Interrupt | Request::Terminate) {
+                    let message = "still stopping; each service has its own time limit".to_owned();
+                    bus.publish(Kind::Daemon { message });
+                }
+            }
+        }
+    }
+    bus.publish(Kind::Daemon { message: "everything has stopped".to_owned() });
+    root.stop().await;
+}
+
+fn prepare_state_dir(path: &Path) -> Result<(), os::Error> {
+    let failed = |path: PathBuf| move |source| os::Error::StateDirectory { path, source };
+    std::fs::create_dir_all(path.join("run")).map_err(failed(path.to_owned()))
+}
+
+fn start_pump(
+    config: &Config,
+    notices: Box<dyn Fn(logs::Notice) + Send>,
+) -> Result<logs::Pump, logs::Error> {
+    let total = config.daemon.logs;
+    logs::Pump::start(logs::Options {
+        dir: config.daemon.state_dir.join("logs"),
+        limits: logs::Limits {
+            max_total: total.max_total,
+            min_free_percent: total.min_free_percent,
+        },
+        notices,
+    })
+}
