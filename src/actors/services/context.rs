@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::journal::{Entry, Journal};
@@ -230,9 +231,24 @@ impl Context {
 
     // ---- after a crash ----
 
-    /// What the journal knows to run.
+    /// What runs: what the journal knows, and main processes it does not know because cafe ended between the
+    /// start of a process and its entry.
     pub(super) fn running(&self) -> BTreeMap<Name, Entry> {
-        self.journal.running()
+        let mut running = self.journal.running();
+        let marked = family::marked(&self.state_id).unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "processes of an earlier cafe not looked for");
+            Vec::new()
+        });
+        for found in marked.iter().filter(|found| found.session == found.process.pid) {
+            let Ok(name) = found.service.parse::<Name>() else { continue };
+            running.entry(name).or_insert_with(|| Entry {
+                generation: 1,
+                pid: found.process.pid,
+                start_time: found.process.start_time,
+                since: Timestamp::now(),
+            });
+        }
+        running
     }
 
     /// The process of an entry, if it is still there.
