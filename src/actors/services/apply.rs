@@ -289,13 +289,21 @@ impl State {
         }
     }
 
+    /// Shows the groups of the config in force; one that has ended stays so.
     fn show_groups(&self) {
-        let groups = self.config.groups.iter().map(|(name, group)| status::Group {
-            name: name.clone(),
-            strategy: strategy_name(group.strategy).to_owned(),
-            state: "running".to_owned(),
-            reason: String::new(),
-            services: group.services.clone(),
+        let before = self.board.groups();
+        let groups = self.config.groups.iter().map(|(name, group)| {
+            let known = before.iter().find(|known| known.name == *name);
+            let as_new = ("running".to_owned(), String::new());
+            let (state, reason) =
+                known.map_or(as_new, |known| (known.state.clone(), known.reason.clone()));
+            status::Group {
+                name: name.clone(),
+                strategy: strategy_name(group.strategy).to_owned(),
+                state,
+                reason,
+                services: group.services.clone(),
+            }
         });
         self.board.set_groups(groups.collect());
     }

@@ -507,13 +507,11 @@ impl Roster {
         (member.level == Level::Gated).then(|| member.waits.clone().unwrap_or(Waits::Permit))
     }
 
-    /// How a scope ended, if it did.
+    /// The group a scope is, and what its machine says of it; nothing for the scope of a single member.
     #[must_use]
-    pub fn scope_ended(&self, id: ScopeId) -> Option<Ended> {
-        match self.scopes.get(id)?.as_ref()?.machine.phase() {
-            State::Ended(ended) => Some(ended),
-            State::Running | State::ShuttingDown => None,
-        }
+    pub fn group_state(&self, id: ScopeId) -> Option<(&Name, State)> {
+        let scope = self.scopes.get(id)?.as_ref()?;
+        Some((scope.group.as_ref()?, scope.machine.phase()))
     }
 
     // ---- inside ----
