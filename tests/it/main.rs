@@ -1,4 +1,5 @@
 //! The whole product from outside: the real binary, real processes, the control API.
 
 mod harness;
+mod lifecycle;
 mod otp;

@@ -6,10 +6,14 @@
 
 mod daemon;
 mod machine;
+mod notifier;
 mod script;
 mod wait;
+mod web;
 
-pub(crate) use daemon::{Cafe, Ended};
+pub(crate) use daemon::Cafe;
 pub(crate) use machine::{is_gone, kill};
-pub(crate) use script::{IDLE, command, sh};
+pub(crate) use notifier::notifier_in;
+pub(crate) use script::{IDLE, sh};
 pub(crate) use wait::{DEADLINE, eventually};
+pub(crate) use web::Web;
