@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ractor::ActorProcessingErr;
 
-use super::board::Entry;
+use super::board::{Entry, TIMER};
 use super::journal;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
@@ -130,6 +130,7 @@ impl State {
         }
         if class == Class::Restart && self.is_active(&name) {
             self.set_stop_reason(id, "its config changed");
+            self.board.with(&name, Entry::starts_afresh);
             // Active, so neither unknown nor already on its way to what is wanted.
             let _ = self.roster.restart(id);
         }
@@ -368,7 +369,7 @@ fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Daemon => "daemon",
         Kind::Oneshot => "oneshot",
-        Kind::Timer { .. } => "timer",
+        Kind::Timer { .. } => TIMER,
     }
 }
 

@@ -115,6 +115,10 @@ impl State {
         if has_process && member.up {
             return (Lifecycle::Running, "running; no readiness check".to_owned());
         }
+        if has_process && self.roster.child_phase(id) == Some(Phase::Stopping) {
+            // A stop overtook its start.
+            return (Lifecycle::Stopping, "is being ended".to_owned());
+        }
         if has_process {
             return (Lifecycle::Starting, starting_reason(member));
         }

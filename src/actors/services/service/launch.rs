@@ -164,7 +164,7 @@ impl State {
             env.insert("WATCHDOG_USEC".to_owned(), interval.as_micros().to_string());
         }
         let (me, generation) = (myself.clone(), instance.generation);
-        instance.checks.push(task::spawn("notify socket", async move {
+        instance.hearing.push(task::spawn("notify socket", async move {
             while let Ok(received) = socket.receive().await {
                 let notification = received.message;
                 if me.cast(Msg::Notified { generation, notification }).is_err() {
