@@ -182,11 +182,18 @@ impl Cafe {
 
     /// Tells the daemon to end and waits until it did.
     pub(crate) async fn end(&mut self, signal: Signal) -> Ended {
-        let mut daemon = self.daemon.take().expect("a running daemon");
         let began = Instant::now();
-        kill(daemon.id(), signal);
-        let ended = eventually("end of the daemon", || daemon.try_wait().expect("own child")).await;
-        Ended { status: ended, took: began.elapsed() }
+        kill(self.pid(), signal);
+        Ended { status: self.ended().await, took: began.elapsed() }
+    }
+
+    /// Waits until the daemon has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let daemon = self.daemon.as_mut().expect("a running daemon");
+        let status = eventually("end of the daemon", || daemon.try_wait().expect("own child"));
+        let status = status.await;
+        self.daemon = None;
+        status
     }
 
     /// Living processes of its services, with their command lines.

@@ -157,7 +157,7 @@ impl State {
         owner: Option<(u32, u32)>,
         env: &mut BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let path = self.context.notify_path(&self.name);
+        let path = self.context.notify_path(&self.name, instance.generation);
         let socket = Socket::bind(&path, owner.map(|(uid, _)| uid))?;
         env.insert("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned());
         if let Some(interval) = self.config.watchdog {
