@@ -26,7 +26,7 @@ impl Roster {
     /// The member ended; nothing of it is left.
     pub fn ended(&mut self, id: MemberId, end: End, now: Duration) {
         // One that was told to stop did not do all it was for, however politely it left.
-        let by_itself = !self.is_on_its_way_down(id);
+        let by_itself = !self.is_stopping(id);
         if !self.went_down(id) {
             return;
         }

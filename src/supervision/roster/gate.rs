@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::machine::{End, Order};
 use super::member::{Level, Member, Standing};
 use super::{Command, MemberId, Roster, ScopeId, Waits};
+use crate::types::name::Name;
 
 impl Roster {
     /// An order of a machine: into its gate, or answered at once where the driver has nothing to do.
@@ -120,11 +121,15 @@ impl Roster {
         }
     }
 
-    /// What the start of a member waits for, a permit aside.
+    /// What the start of a member waits for, a permit aside. Judged by what was last seen of the others, as every
+    /// change of that leads back here.
     fn start_gate(&self, member: &Member) -> Option<Waits> {
+        let seen = |name: &Name| {
+            let id = self.find(name.as_str())?;
+            Some(self.members.get(&id)?.seen.1)
+        };
         for name in &member.requires {
-            let standing = self.find(name.as_str()).map(|id| self.standing(id));
-            match standing {
+            match seen(name) {
                 Some(Standing::Up) => {}
                 Some(Standing::Coming) => return Some(Waits::Requirement(name.clone())),
                 // Unknown for the moment in which another of its name takes its place.
@@ -133,9 +138,7 @@ impl Roster {
                 }
             }
         }
-        let coming = |id| self.standing(id) == Standing::Coming;
-        let mut before = member.after.iter();
-        let turn = before.find(|name| self.find(name.as_str()).is_some_and(coming));
+        let turn = member.after.iter().find(|name| seen(name) == Some(Standing::Coming));
         turn.map(|name| Waits::Turn(name.clone()))
     }
 }

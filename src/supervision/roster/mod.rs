@@ -22,7 +22,7 @@ mod gate;
 mod joining;
 mod member;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

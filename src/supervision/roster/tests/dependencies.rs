@@ -56,6 +56,16 @@ fn who_waits_for_somebody_to_act_has_had_its_turn() {
 }
 
 #[test]
+fn a_turn_that_never_comes_is_not_waited_for_whoever_is_looked_at_first() {
+    let mut stage = Stage::new();
+    stage.alone(member_spec("disk"));
+    stage.with(&["log: ; db", "db: disk"]);
+    assert_eq!(stage.settle(), "+log");
+    stage.stop("db");
+    assert_eq!(stage.settle(), "");
+}
+
+#[test]
 fn a_name_nobody_has_is_a_missing_requirement_but_no_turn() {
     let mut stage = Stage::of(&["a: ghost", "b: ; ghost"]);
     assert_eq!(stage.settle(), "+b");

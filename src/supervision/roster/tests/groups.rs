@@ -172,6 +172,18 @@ fn one_pulled_down_inside_its_group_comes_back_without_the_others() {
 }
 
 #[test]
+fn one_that_waits_for_a_member_before_it_does_not_hold_that_up() {
+    let mut stage = Stage::new();
+    let members = vec![member_spec("db"), parse("web: db")];
+    let scope = stage.group("shop", Strategy::OneForOne, members);
+    stage.roster.connect();
+    stage.roster.boot_members(scope, &[stage.id("web")]);
+    assert_eq!(stage.settle(), "");
+    stage.roster.boot_scope(scope);
+    assert_eq!(stage.settle(), "+db +web");
+}
+
+#[test]
 fn groups_restart_crosswise_without_a_knot() {
     let mut stage = Stage::new();
     let one = stage.group("one", Strategy::OneForAll, vec![member_spec("a"), parse("b: ; c")]);
@@ -179,7 +191,7 @@ fn groups_restart_crosswise_without_a_knot() {
     stage.roster.connect();
     stage.roster.boot_scope(one);
     stage.roster.boot_scope(two);
-    assert_eq!(stage.settle(), "+a +c +b +d");
+    assert_eq!(stage.settle(), "+a +c +d +b");
     stage.roster.restart_scope(one);
     stage.roster.restart_scope(two);
     let told = stage.settle();

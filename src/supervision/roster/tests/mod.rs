@@ -1,12 +1,14 @@
 //! The rules one by one, in virtual time; the simulation looks for what nobody thought of.
 
+mod checks;
 mod dependencies;
+pub(crate) mod driver;
 mod groups;
 mod leaving;
 mod rules;
-mod simulation;
+pub(crate) mod simulation;
 mod speed;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
