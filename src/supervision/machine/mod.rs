@@ -255,6 +255,18 @@ impl Machine {
         self.get(slot).map(Child::phase)
     }
 
+    /// Whether a child is meant to run: it does, or will without a command.
+    #[must_use]
+    pub fn is_wanted(&self, slot: usize) -> bool {
+        self.get(slot).is_some_and(Child::is_active)
+    }
+
+    /// Whether a child runs and goes down: its stop is ordered, or will be in its turn.
+    #[must_use]
+    pub fn is_leaving(&self, slot: usize) -> bool {
+        self.get(slot).is_some_and(|child| child.needs_stop() || child.life == Life::Stopping)
+    }
+
     /// What the supervisor does.
     #[must_use]
     pub fn phase(&self) -> State {
