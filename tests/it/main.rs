@@ -1,6 +1,13 @@
 //! The whole product from outside: the real binary, real processes, the control API.
 
+mod chaos;
+mod cli;
+mod control;
+mod faults;
 mod harness;
+mod input;
+mod logs;
+mod reload;
 
 use cafe::types::state::State;
 

@@ -6,10 +6,12 @@
 
 mod daemon;
 mod machine;
+mod output;
 mod script;
 mod wait;
 
-pub(crate) use daemon::{Cafe, Ended};
+pub(crate) use daemon::{Cafe, Ended, program};
 pub(crate) use machine::{is_gone, kill};
+pub(crate) use output::{Told, is_installed, root, skip, told};
 pub(crate) use script::{IDLE, command, sh};
 pub(crate) use wait::{DEADLINE, eventually};
