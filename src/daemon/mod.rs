@@ -16,6 +16,7 @@ use crate::actors::{self, Parts, Root, services};
 use crate::cli::RunOptions;
 use crate::config::{self, Config, Problems};
 use crate::logs;
+use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
 use crate::os::signal::{Request, Signals};
@@ -74,6 +75,7 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
     let _lock = os::lock::Lock::acquire(state_dir)?;
+    net::socket::try_out(&config.daemon.control.socket)?;
     let mut signals = Signals::watch()?;
 
     let bus = Bus::default();

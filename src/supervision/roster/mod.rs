@@ -216,6 +216,15 @@ impl Roster {
         self.members.get(&id).is_some_and(|member| member.retiring)
     }
 
+    /// How a scope ended, if it did.
+    #[cfg(test)]
+    fn scope_ended(&self, id: ScopeId) -> Option<Ended> {
+        match self.scopes.get(&id)?.machine.phase() {
+            State::Ended(ended) => Some(ended),
+            State::Running | State::ShuttingDown => None,
+        }
+    }
+
     // ---- inside ----
 
     fn look_up(&self, id: MemberId) -> Option<(&Member, &Machine)> {
