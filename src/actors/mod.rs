@@ -24,6 +24,7 @@ use self::reaper::Reaper;
 use self::services::Services;
 use self::services::board::Board;
 use crate::config::Config;
+use crate::supervision::heartbeat::Heartbeat;
 use crate::supervision::machine::{Boot, Spec};
 use crate::supervision::supervisor::{self, ChildSpec, Options};
 use crate::supervision::tree::{Branch, Tree};
@@ -124,6 +125,7 @@ fn services_child(parts: &Parts, bus: &Bus, services: &services::Handle) -> Chil
         async move { Ok(context.spawn(Services, options).await?) }
     })
     .backoff(BACKOFF)
+    .heartbeat(services_heartbeat())
 }
 
 fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
@@ -154,6 +156,20 @@ const BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(10),
     reset_after: Duration::from_secs(60),
 };
+
+/// A supervisor of services that does not answer is killed and made anew; the services go on meanwhile.
+fn services_heartbeat() -> Heartbeat {
+    let ask = |cell: &ractor::ActorCell, reply| {
+        // An actor that is gone is not wedged: its end is heard of in any case.
+        let _ =
+            ractor::ActorRef::<services::Msg>::from(cell.clone()).cast(services::Msg::Ping(reply));
+    };
+    Heartbeat::Ping {
+        ask: Arc::new(ask),
+        every: Duration::from_secs(10),
+        deadline: Duration::from_secs(30),
+    }
+}
 
 /// A part of cafe that keeps failing is tried for ever, at the longest delay: giving up would end the services.
 fn policy() -> Spec {
@@ -205,3 +221,6 @@ fn api(
         shutdown: parts.shutdown.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,6 @@ pub mod reaper;
 pub mod signal;
 
 #[cfg(test)]
-mod isolated;
+pub(crate) mod isolated;
 
 pub use error::Error;

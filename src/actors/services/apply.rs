@@ -148,6 +148,7 @@ impl State {
     /// A member left; the service of the same name that replaces it may come.
     pub(super) async fn retired(&mut self, id: MemberId) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.remove(&id) else { return Ok(()) };
+        self.actors.remove(&member.handle.actor_id());
         member.handle.dismiss();
         self.board.remove(&member.name);
         let Some(service) = self.successors.remove(&member.name) else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
+use tokio::sync::oneshot;
 
 use super::Msg;
 use super::board::Board;
@@ -85,7 +86,13 @@ impl Handle {
 
     /// Whether the supervisor of the services answers.
     pub(crate) async fn ping(&self) -> Result<(), mailbox::Error> {
-        self.mailbox.call(Msg::Ping, ANSWER_DEADLINE).await
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.tell(Msg::Ping(reply))?;
+        match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(mailbox::Error::Gone),
+            Err(_) => Err(mailbox::Error::Late(ANSWER_DEADLINE)),
+        }
     }
 
     /// Stops everything in order; returns when nothing is left.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::board::Board;
@@ -47,7 +48,7 @@ pub(crate) enum Msg {
     /// A line matched a service's readiness expression.
     LineMatched { service: Name, generation: u64, line: String },
     /// A sign of life is wanted.
-    Ping(Reply<()>),
+    Ping(oneshot::Sender<()>),
     /// Everything must end; answered when nothing runs.
     Shutdown { reply: Reply<()> },
     /// What became of a service.
@@ -143,6 +144,14 @@ impl Actor for Services {
         Ok(state)
     }
 
+    async fn post_start(
+        &self,
+        _myself: ActorRef<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.drive().await
+    }
+
     async fn handle(
         &self,
         _myself: ActorRef<Msg>,
@@ -166,7 +175,10 @@ impl Actor for Services {
                     member.handle.line_matched(generation, line);
                 }
             }
-            Msg::Ping(reply) => reply.send(()),
+            Msg::Ping(reply) => {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(());
+            }
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
                 state.roster.shutdown();
@@ -177,23 +189,23 @@ impl Actor for Services {
         state.drive().await
     }
 
-    /// A service actor failed: its process, if any, still runs; a new actor takes it over.
+    /// A service actor ended, and not because its service left: its process, if any, still runs; a new actor takes
+    /// it over. A killed actor counts as terminated to ractor, so the reason makes no difference.
     async fn handle_supervisor_evt(
         &self,
         _myself: ActorRef<Msg>,
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorFailed(actor, error) => {
-                if let Some(id) = state.actors.remove(&actor.get_id()) {
-                    state.replace_actor(id, error.to_string()).await?;
-                }
+        let (actor, reason) = match event {
+            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                (actor, reason.unwrap_or_else(|| "ended".to_owned()))
             }
-            SupervisionEvent::ActorTerminated(actor, ..) => {
-                state.actors.remove(&actor.get_id());
-            }
-            _ => {}
+            _ => return Ok(()),
+        };
+        if let Some(id) = state.actors.remove(&actor.get_id()) {
+            state.replace_actor(id, reason).await?;
         }
         state.drive().await
     }

@@ -71,6 +71,11 @@ impl Handle {
         self.send(Msg::Ready { generation, evidence: format!("wrote `{line}`") });
     }
 
+    /// Which incarnation of the actor this reaches.
+    pub(super) fn actor_id(&self) -> ractor::ActorId {
+        self.actor.get_id()
+    }
+
     /// Ends the actor; its process is left to whoever comes next.
     pub(super) fn dismiss(&self) {
         self.actor.stop(None);

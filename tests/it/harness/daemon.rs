@@ -1,0 +1,220 @@
+//! One daemon: the real binary with its own directory, socket and config file.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use cafe::net::control::{Acted, Client, Verb};
+use cafe::types::status::{Service, Status};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tempfile::TempDir;
+
+use super::wait::{DEADLINE, eventually};
+use super::{kill, machine};
+
+/// A daemon and its directory; ends, and is looked after, when dropped.
+#[derive(Debug)]
+pub(crate) struct Cafe {
+    directory: TempDir,
+    daemon: Option<Child>,
+    /// The control API.
+    pub(crate) client: Client,
+    /// The last daemon was killed: what runs on is no fault.
+    killed: bool,
+}
+
+/// How a daemon ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit status.
+    pub(crate) status: ExitStatus,
+    /// From the signal to the end.
+    pub(crate) took: Duration,
+}
+
+impl Cafe {
+    /// A directory with a config of these sections; nothing runs yet. Sections are text of `cafe.ron`, such as
+    /// `services: { "a": (command: ["sleep", "infinity"]) }`.
+    pub(crate) fn new(sections: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("cafe-it-").tempdir().expect("directory");
+        let client = Client::new(directory.path().join("control.sock"), DEADLINE);
+        nix::unistd::mkfifo(&directory.path().join("never"), Mode::from_bits_truncate(0o666))
+            .expect("a FIFO");
+        let cafe = Self { directory, daemon: None, client, killed: false };
+        cafe.configure(sections);
+        cafe
+    }
+
+    /// A daemon that runs a config of these sections and answers; its services may not have started.
+    pub(crate) async fn start(sections: &str) -> Self {
+        let mut cafe = Self::new(sections);
+        cafe.boot().await;
+        cafe
+    }
+
+    /// Replaces the config file, as an editor does: by rename.
+    pub(crate) fn configure(&self, sections: &str) {
+        let text = format!(
+            "Cafe(\n    control: (socket: {:?}),\n    state_dir: {:?},\n{sections}\n)\n",
+            self.path("control.sock"),
+            self.path("state"),
+        );
+        std::fs::write(self.path("cafe.ron.new"), text).expect("writes");
+        std::fs::rename(self.path("cafe.ron.new"), self.path("cafe.ron")).expect("renames");
+    }
+
+    /// Runs `cafe run` and waits until it answers.
+    pub(crate) async fn boot(&mut self) {
+        let mut daemon = self.spawn();
+        let client = self.client.clone();
+        let answers = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(5));
+            while client.status(None).await.is_err() {
+                ticks.tick().await;
+                if let Some(status) = daemon.try_wait().expect("own child") {
+                    panic!("the daemon ended instead of answering: {status}\n{}", self.console());
+                }
+            }
+        };
+        let answered = tokio::time::timeout(DEADLINE, answers).await;
+        self.daemon = Some(daemon);
+        self.killed = false;
+        assert!(answered.is_ok(), "the daemon does not answer");
+    }
+
+    /// Runs `cafe run` beside whatever runs; the caller waits for it.
+    pub(crate) fn spawn(&self) -> Child {
+        let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
+        let console: File = console.expect("console file");
+        self.command()
+            .args(["run", "cafe.ron"])
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().expect("descriptor"))
+            .stderr(console)
+            .spawn()
+            .expect("the binary runs")
+    }
+
+    /// Runs a verb of the command line against this daemon.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("the binary runs")
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the tested binary itself is nobody's service")]
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cafe"));
+        command
+            .current_dir(self.directory.path())
+            .env("CAFE_SOCKET", self.path("control.sock"))
+            .env("CAFE_LOG", "cafe=info")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("CAFE_SERVICE");
+        command
+    }
+
+    /// A path in the directory of the config file, where services start, too.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    /// A file in that directory; empty if there is none.
+    pub(crate) fn read(&self, relative: impl AsRef<Path>) -> String {
+        std::fs::read_to_string(self.path(relative)).unwrap_or_default()
+    }
+
+    /// What the daemon printed.
+    pub(crate) fn console(&self) -> String {
+        self.read("console")
+    }
+
+    /// Process id of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    // ---- the control API ----
+
+    /// Everything.
+    pub(crate) async fn status(&self) -> Status {
+        self.client.status(None).await.expect("status")
+    }
+
+    /// One service.
+    pub(crate) async fn service(&self, name: &str) -> Service {
+        let status = self.client.status(Some(name)).await.expect("status of one service");
+        status.services.into_iter().next().expect("the service")
+    }
+
+    /// Does something to a service or group and waits for the outcome.
+    pub(crate) async fn act(&self, verb: Verb, name: &str) -> Acted {
+        let acted = self.client.act(verb, name, Some("a test"), DEADLINE).await;
+        acted.unwrap_or_else(|error| panic!("{verb} {name}: {error}"))
+    }
+
+    // ---- its end ----
+
+    /// Kills the daemon with -9, as a crash would; its services run on.
+    pub(crate) fn crash(&mut self) {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        daemon.kill().expect("own child");
+        daemon.wait().expect("own child");
+        self.killed = true;
+    }
+
+    /// Tells the daemon to end and waits until it did.
+    pub(crate) async fn end(&mut self, signal: Signal) -> Ended {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        let began = Instant::now();
+        kill(daemon.id(), signal);
+        let ended = eventually("end of the daemon", || daemon.try_wait().expect("own child")).await;
+        Ended { status: ended, took: began.elapsed() }
+    }
+
+    /// Living processes of its services, with their command lines.
+    pub(crate) fn processes(&self) -> Vec<(u32, String)> {
+        machine::state_id(&self.path("state")).map(|id| machine::marked(&id)).unwrap_or_default()
+    }
+}
+
+impl Drop for Cafe {
+    fn drop(&mut self) {
+        let ended_well = self.daemon.take().is_none_or(end_in_time);
+        let left = self.processes();
+        for (pid, _) in &left {
+            kill(*pid, Signal::SIGKILL);
+        }
+        if let Some(id) = machine::state_id(&self.path("state")) {
+            machine::remove_cgroups(&id);
+        }
+        if std::thread::panicking() {
+            print(&format!("the daemon said:\n{}\n", self.console()));
+            return;
+        }
+        assert!(ended_well, "the daemon did not end when told to; it said:\n{}", self.console());
+        assert!(self.killed || left.is_empty(), "left after the end: {left:?}\n{}", self.console());
+    }
+}
+
+/// Tells a daemon to end; kills it when it does not, which is `false`.
+fn end_in_time(mut daemon: Child) -> bool {
+    kill(daemon.id(), Signal::SIGTERM);
+    let pid = Pid::from_raw(i32::try_from(daemon.id()).expect("a pid")).expect("a pid");
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a descriptor of the daemon");
+    let timeout = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
+    let in_time = ended.is_ok_and(|ready| ready > 0);
+    if !in_time {
+        let _ = daemon.kill();
+    }
+    let _ = daemon.wait();
+    in_time
+}
+
+#[expect(clippy::print_stderr, reason = "shown with a failing test by its harness")]
+fn print(text: &str) {
+    eprint!("{text}");
+}
