@@ -10,3 +10,4 @@ mod lifecycle;
 mod logs;
 mod otp;
 mod reload;
+mod tidy;

@@ -1,3 +1,5 @@
+//! Real starts and their failures: credentials, descriptors, limits, adoption, many at once.
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
