@@ -111,10 +111,10 @@ impl State {
     }
 
     /// A changed service: its policy at once, its process only if that is what changed.
-    fn change(&mut self, id: MemberId, service: &config::Service, class: Class) {
+    fn change(&mut self, id: MemberId, service: &Arc<config::Service>, class: Class) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let name = member.name.clone();
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         member.config = service.clone();
         member.handle.update(service.clone());
         self.context.update_log(&name, &service.log);
@@ -168,7 +168,7 @@ impl State {
         &mut self,
         config: &Config,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
     ) -> Result<Option<(MemberId, bool)>, ActorProcessingErr> {
         let group = group_of(config, name).cloned();
         let scope = match &group {
@@ -184,7 +184,7 @@ impl State {
         &mut self,
         scope: ScopeId,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
         group: Option<&Name>,
         adopted: Option<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
@@ -200,7 +200,7 @@ impl State {
                 entry.started = Some(adopted.started_at);
             });
         }
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
         self.members.insert(id, Member::new(name.clone(), service, handle, found));
         if found {

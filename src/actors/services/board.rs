@@ -169,9 +169,13 @@ impl Board {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// State, process and generation of a service, without sampling it.
+    /// State, process and last generation of a service, without sampling it. A generation whose process could not
+    /// be made counts: it was tried.
     pub(crate) fn glance(&self, name: &str) -> Option<(State, Option<u32>, u64)> {
-        self.lock().get(name).map(|entry| (entry.state, entry.pid, entry.generation))
+        self.lock().get(name).map(|entry| {
+            let tried = entry.exits.front().map_or(0, |exit| exit.generation);
+            (entry.state, entry.pid, entry.generation.max(tried))
+        })
     }
 
     /// State, process and reason of a service.

@@ -69,7 +69,17 @@ impl Cafe {
 
     /// Runs `cafe run` and waits until it answers.
     pub(crate) async fn boot(&mut self) {
-        let mut daemon = self.spawn();
+        let daemon = self.spawn();
+        self.wait_answer(daemon).await;
+    }
+
+    /// As [`Cafe::boot`], by a program that becomes the command after its own arguments: `prlimit --nofile=64`.
+    pub(crate) async fn boot_by(&mut self, wrapper: &[&str]) {
+        let daemon = self.spawn_by(wrapper);
+        self.wait_answer(daemon).await;
+    }
+
+    async fn wait_answer(&mut self, mut daemon: Child) {
         let client = self.client.clone();
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -88,9 +98,13 @@ impl Cafe {
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
     pub(crate) fn spawn(&self) -> Child {
+        self.spawn_by(&[])
+    }
+
+    fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
-        self.command()
+        self.command_by(wrapper)
             .args(["run", "cafe.ron"])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("descriptor"))
@@ -104,10 +118,17 @@ impl Cafe {
         self.command().args(arguments).output().expect("the binary runs")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the tested binary itself is nobody's service")]
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cafe"));
+    /// The binary, in the directory of this daemon and with its socket.
+    pub(crate) fn command(&self) -> Command {
+        self.command_by(&[])
+    }
+
+    /// As [`Cafe::command`], with a program and its arguments in front.
+    pub(crate) fn command_by(&self, wrapper: &[&str]) -> Command {
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_cafe")]);
+        let mut command = program(words.next().expect("at least the binary"));
         command
+            .args(words)
             .current_dir(self.directory.path())
             .env("CAFE_SOCKET", self.path("control.sock"))
             .env("CAFE_LOG", "cafe=info")
@@ -219,6 +240,12 @@ impl Drop for Cafe {
         assert!(ended_well, "the daemon did not end when told to; it said:\n{}", self.console());
         assert!(self.killed || left.is_empty(), "left after the end: {left:?}\n{}", self.console());
     }
+}
+
+/// A program that a test runs beside the daemon.
+#[expect(clippy::disallowed_methods, reason = "what tests run is nobody's service")]
+pub(crate) fn program(name: &str) -> Command {
+    Command::new(name)
 }
 
 /// Tells a daemon to end; kills it when it does not, which is `false`.

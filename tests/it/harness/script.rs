@@ -11,7 +11,7 @@ pub(crate) fn sh(script: &str) -> String {
 }
 
 /// A command of `cafe.ron`; nothing in it is a variable of cafe.
-fn command(argv: &[&str]) -> String {
+pub(crate) fn command(argv: &[&str]) -> String {
     let quoted = argv.iter().map(|word| {
         // What JSON writes is what RON reads.
         serde_json::to_string(&word.replace("${", "$${")).expect("a string")
