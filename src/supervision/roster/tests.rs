@@ -1,1 +1,1 @@
-//! The rules of the roster.
+
