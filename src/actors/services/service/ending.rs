@@ -152,7 +152,8 @@ impl State {
         }
         if left_behind > 0 {
             let trigger = instance.trigger.get_or_insert_with(|| "ended by itself".to_owned());
-            trigger.push_str(&format!("; {left_behind} processes left behind were ended"));
+            let processes = if left_behind == 1 { "process" } else { "processes" };
+            trigger.push_str(&format!("; also ended: {left_behind} {processes} left behind"));
         }
         self.context.journal.ended(&self.name, instance.generation);
         let post_mortem = instance.post_mortem(cause);
