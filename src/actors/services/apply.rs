@@ -29,7 +29,7 @@ impl State {
                     adopted.insert(name, found(child, &entry));
                 }
                 Some(child) => self.context.end_unknown(&name, &child, entry.generation),
-                None => self.context.journal.ended(&name, entry.generation),
+                None => self.context.bury(&name, &entry).await,
             }
         }
         let mut fresh = Vec::new();

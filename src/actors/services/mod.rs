@@ -16,6 +16,7 @@ mod report;
 mod reported;
 pub(crate) mod service;
 mod show;
+mod strays;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -314,7 +315,7 @@ impl Member {
             last_exit: None,
             pulled_down: Vec::new(),
             next_run: None,
-            evidence: None,
+            evidence: found.then(|| show::FOUND.to_owned()),
             actor_failures: 0,
         }
     }

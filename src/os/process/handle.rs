@@ -61,7 +61,11 @@ impl Child {
             return Ok(None);
         }
         if sample.parent == std::process::id() {
+            // Even if it has ended: its status is ours to take.
             return Ok(Some(Self::new(pid, pidfd, start_time, children)));
+        }
+        if matches!(sample.state, 'Z' | 'X') {
+            return Ok(None);
         }
         let children = Arc::clone(children);
         Ok(Some(Self {
