@@ -101,6 +101,7 @@ impl State {
         instance.exit = Some(exit);
         instance.phase = Phase::Clearing;
         instance.checks.clear();
+        instance.hearing.clear();
         instance.watchdog = None;
         instance.watch = None;
         instance.deadline = None;
