@@ -1,5 +1,6 @@
 //! Commands by hand: from a name and a verb to what the roster is told.
 
+use super::board::Entry;
 use super::{State, Verb, no_such_name};
 use crate::config;
 use crate::supervision::machine::Refusal;
@@ -45,12 +46,14 @@ impl State {
         if matches!(verb, Verb::Stop | Verb::Restart) {
             member.stop_reason = Some(why.to_owned());
         }
-        self.board.with(&name, |entry| entry.restarts = 0);
         let done = match verb {
             Verb::Start => self.roster.start(id),
             Verb::Stop => self.roster.stop(id),
             _ => self.roster.restart(id),
         };
+        if done.is_ok() {
+            self.board.with(&name, Entry::starts_afresh);
+        }
         self.accept(done, &name)
     }
 
@@ -73,14 +76,18 @@ impl State {
     ) -> Result<(), Problem> {
         let members = self.roster.members_of(scope);
         match verb {
-            Verb::Start => self.roster.boot_scope(scope),
-            Verb::Stop | Verb::Restart => {
+            Verb::Start | Verb::Stop | Verb::Restart => {
                 for id in members {
-                    if let Some(member) = self.members.get_mut(&id) {
+                    let Some(member) = self.members.get_mut(&id) else { continue };
+                    if *verb != Verb::Start {
                         member.stop_reason = Some(format!("group {name}: {why}"));
+                    }
+                    if *verb != Verb::Start || !member.up {
+                        self.board.with(&member.name, Entry::starts_afresh);
                     }
                 }
                 match verb {
+                    Verb::Start => self.roster.boot_scope(scope),
                     Verb::Stop => self.roster.stop_scope(scope),
                     _ => self.roster.restart_scope(scope),
                 }

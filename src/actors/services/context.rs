@@ -68,6 +68,8 @@ impl Context {
             detected.map_err(refused).ok()
         });
         let notify_dir = run.join("notify");
+        // What a killed cafe left: services that still run are heard on a new socket of the same name.
+        let _ = std::fs::remove_dir_all(&notify_dir);
         std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
         Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
@@ -88,9 +90,10 @@ impl Context {
         Family::new(&self.state_id, name.as_str(), main)
     }
 
-    /// The socket a service notifies us on.
-    pub(super) fn notify_path(&self, name: &Name) -> PathBuf {
-        self.notify_dir.join(name.as_str())
+    /// The socket an incarnation notifies us on. Each has its own: that of the last one may be removed after that of
+    /// the next one was made.
+    pub(super) fn notify_path(&self, name: &Name, generation: u64) -> PathBuf {
+        self.notify_dir.join(format!("{name}.{generation}"))
     }
 
     // ---- cgroups ----

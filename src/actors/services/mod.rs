@@ -85,7 +85,7 @@ pub(crate) struct State {
     /// The member of a service actor, to find it when the actor fails.
     actors: HashMap<ractor::ActorId, MemberId>,
     /// Services that replace a retiring member of the same name, once that is gone.
-    successors: HashMap<Name, config::Service>,
+    successors: HashMap<Name, Arc<config::Service>>,
     origin: Instant,
     alarm: Option<(Duration, Task)>,
     waiting_for_end: Vec<Reply<()>>,
@@ -247,7 +247,9 @@ impl State {
         match command {
             Command::Start(id) => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.launched = true;
+                    member.launched = !member.is_timer();
+                    // Of a stop that found nothing to stop.
+                    member.stop_reason = None;
                     member.handle.start();
                     self.show(id);
                 }
@@ -294,6 +296,10 @@ impl State {
 }
 
 impl Member {
+    fn is_timer(&self) -> bool {
+        matches!(self.config.kind, config::Kind::Timer { .. })
+    }
+
     fn new(name: Name, config: Arc<config::Service>, handle: service::Handle, found: bool) -> Self {
         Self {
             name,

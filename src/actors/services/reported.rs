@@ -15,7 +15,6 @@ impl State {
         let name = member.name.clone();
         match report {
             Report::Spawned { pid, generation, at } => {
-                member.next_run = None;
                 self.board.with(&name, |entry| entry.began(pid, generation, at));
                 self.show(id);
             }
@@ -24,7 +23,8 @@ impl State {
                 member.checked = evidence.is_some();
                 member.evidence = evidence;
                 member.actor_failures = 0;
-                if member.next_run.is_none() {
+                // A timer is up since it was armed, whether or not it runs.
+                if !member.is_timer() {
                     self.roster.started(id, now);
                 }
                 self.show(id);
@@ -85,11 +85,9 @@ impl State {
         match how {
             EndedHow::NeverUp => self.roster.start_failed(id, now),
             EndedHow::Ended { normal } => {
-                if matches!(member.config.kind, config::Kind::Timer { .. }) {
-                    member.next_run = None;
-                }
-                if matches!(member.config.kind, config::Kind::Oneshot) {
-                    // Its end is what those after it wait for.
+                member.next_run = None;
+                if normal && matches!(member.config.kind, config::Kind::Oneshot) {
+                    // Its good end is what those after it wait for.
                     self.roster.started(id, now);
                 }
                 self.roster.ended(id, if normal { End::Normal } else { End::Abnormal }, now);

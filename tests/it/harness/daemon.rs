@@ -1,6 +1,7 @@
 //! One daemon: the real binary with its own directory, socket and config file.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -42,9 +43,8 @@ impl Cafe {
     pub(crate) fn new(sections: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("cafe-it-").tempdir().expect("directory");
         let client = Client::new(directory.path().join("control.sock"), DEADLINE);
-        nix::unistd::mkfifo(&directory.path().join("never"), Mode::from_bits_truncate(0o666))
-            .expect("a FIFO");
         let cafe = Self { directory, daemon: None, client, killed: false };
+        cafe.fifo("never");
         cafe.configure(sections);
         cafe
     }
@@ -58,18 +58,37 @@ impl Cafe {
 
     /// Replaces the config file, as an editor does: by rename.
     pub(crate) fn configure(&self, sections: &str) {
-        let text = format!(
-            "Cafe(\n    control: (socket: {:?}),\n    state_dir: {:?},\n{sections}\n)\n",
+        self.replace_config(&self.config_text("", sections));
+    }
+
+    /// What [`Cafe::configure`] writes, with more fields of `control`.
+    pub(crate) fn config_text(&self, control: &str, sections: &str) -> String {
+        format!(
+            "Cafe(\n    control: (socket: {:?}, {control}),\n    state_dir: {:?},\n{sections}\n)\n",
             self.path("control.sock"),
             self.path("state"),
-        );
+        )
+    }
+
+    /// Replaces the config file by rename.
+    pub(crate) fn replace_config(&self, text: &str) {
         std::fs::write(self.path("cafe.ron.new"), text).expect("writes");
         std::fs::rename(self.path("cafe.ron.new"), self.path("cafe.ron")).expect("renames");
     }
 
     /// Runs `cafe run` and waits until it answers.
     pub(crate) async fn boot(&mut self) {
-        let mut daemon = self.spawn();
+        let daemon = self.spawn();
+        self.wait_answer(daemon).await;
+    }
+
+    /// As [`Cafe::boot`], by a program that becomes the command after its own arguments: `prlimit --nofile=64`.
+    pub(crate) async fn boot_by(&mut self, wrapper: &[&str]) {
+        let daemon = self.spawn_by(wrapper);
+        self.wait_answer(daemon).await;
+    }
+
+    async fn wait_answer(&mut self, mut daemon: Child) {
         let client = self.client.clone();
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -88,9 +107,13 @@ impl Cafe {
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
     pub(crate) fn spawn(&self) -> Child {
+        self.spawn_by(&[])
+    }
+
+    fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
-        self.command()
+        self.command_by(wrapper)
             .args(["run", "cafe.ron"])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("descriptor"))
@@ -104,10 +127,17 @@ impl Cafe {
         self.command().args(arguments).output().expect("the binary runs")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the tested binary itself is nobody's service")]
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cafe"));
+    /// The binary, in the directory of this daemon and with its socket.
+    pub(crate) fn command(&self) -> Command {
+        self.command_by(&[])
+    }
+
+    /// As [`Cafe::command`], with a program and its arguments in front.
+    pub(crate) fn command_by(&self, wrapper: &[&str]) -> Command {
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_cafe")]);
+        let mut command = program(words.next().expect("at least the binary"));
         command
+            .args(words)
             .current_dir(self.directory.path())
             .env("CAFE_SOCKET", self.path("control.sock"))
             .env("CAFE_LOG", "cafe=info")
@@ -124,6 +154,21 @@ impl Cafe {
     /// A file in that directory; empty if there is none.
     pub(crate) fn read(&self, relative: impl AsRef<Path>) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap_or_default()
+    }
+
+    /// Makes a FIFO in that directory.
+    pub(crate) fn fifo(&self, name: &str) {
+        let mode = Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&self.path(name), mode).expect("a FIFO");
+    }
+
+    /// Lets a script go on that waits with `read go <NAME`, now or as soon as it does, while the answer is held.
+    pub(crate) fn open_gate(&self, name: &str) -> File {
+        // Opened for both, so that this never waits for the script.
+        let both = OpenOptions::new().read(true).write(true).open(self.path(name));
+        let mut gate = both.expect("a FIFO");
+        gate.write_all(b"go\n").expect("a FIFO takes a line");
+        gate
     }
 
     /// What the daemon printed.
@@ -167,16 +212,30 @@ impl Cafe {
 
     /// Tells the daemon to end and waits until it did.
     pub(crate) async fn end(&mut self, signal: Signal) -> Ended {
-        let mut daemon = self.daemon.take().expect("a running daemon");
         let began = Instant::now();
-        kill(daemon.id(), signal);
-        let ended = eventually("end of the daemon", || daemon.try_wait().expect("own child")).await;
-        Ended { status: ended, took: began.elapsed() }
+        kill(self.pid(), signal);
+        Ended { status: self.ended().await, took: began.elapsed() }
+    }
+
+    /// Waits until the daemon has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let daemon = self.daemon.as_mut().expect("a running daemon");
+        let status = eventually("end of the daemon", || daemon.try_wait().expect("own child"));
+        let status = status.await;
+        self.daemon = None;
+        status
     }
 
     /// Living processes of its services, with their command lines.
     pub(crate) fn processes(&self) -> Vec<(u32, String)> {
         machine::state_id(&self.path("state")).map(|id| machine::marked(&id)).unwrap_or_default()
+    }
+}
+
+impl Cafe {
+    /// Living processes of its services that lead a session: the main ones, unless a service makes others.
+    pub(crate) fn leaders(&self) -> Vec<(String, u32)> {
+        machine::state_id(&self.path("state")).map(|id| machine::leaders(&id)).unwrap_or_default()
     }
 }
 
@@ -197,6 +256,12 @@ impl Drop for Cafe {
         assert!(ended_well, "the daemon did not end when told to; it said:\n{}", self.console());
         assert!(self.killed || left.is_empty(), "left after the end: {left:?}\n{}", self.console());
     }
+}
+
+/// A program that a test runs beside the daemon.
+#[expect(clippy::disallowed_methods, reason = "what tests run is nobody's service")]
+pub(crate) fn program(name: &str) -> Command {
+    Command::new(name)
 }
 
 /// Tells a daemon to end; kills it when it does not, which is `false`.

@@ -118,8 +118,12 @@ impl Cafe {
     /// When there were more than cafe keeps.
     pub(crate) async fn events(&self) -> Vec<Event> {
         let mut events = self.client.events(Some(0)).await.expect("event stream");
+        let now = jiff::Timestamp::now();
         let mut found = Vec::new();
         while let Ok(event) = tokio::time::timeout(10 * LOOK_AGAIN, next(&mut events)).await {
+            if event.at > now {
+                break;
+            }
             found.push(event);
         }
         found

@@ -55,8 +55,10 @@ pub(super) struct Instance {
     pub(super) unhealthy: bool,
     /// The task that waits for the exit; ends with the incarnation.
     pub(super) watch: Option<Task>,
-    /// Readiness, health, notify socket; end when it is told to end.
+    /// Readiness and health; end when it is told to end.
     pub(super) checks: Vec<Task>,
+    /// The notify socket, and what is looked up because of it: heard until the main process has ended.
+    pub(super) hearing: Vec<Task>,
     /// The deadline that runs now: of readiness, or of the stop.
     pub(super) deadline: Option<Task>,
     /// How often it must give a sign of life.
@@ -87,6 +89,7 @@ impl Instance {
             unhealthy: false,
             watch: None,
             checks: Vec::new(),
+            hearing: Vec::new(),
             deadline: None,
             watchdog_interval: None,
             watchdog: None,

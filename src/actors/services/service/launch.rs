@@ -157,14 +157,14 @@ impl State {
         owner: Option<(u32, u32)>,
         env: &mut BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let path = self.context.notify_path(&self.name);
+        let path = self.context.notify_path(&self.name, instance.generation);
         let socket = Socket::bind(&path, owner.map(|(uid, _)| uid))?;
         env.insert("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned());
         if let Some(interval) = self.config.watchdog {
             env.insert("WATCHDOG_USEC".to_owned(), interval.as_micros().to_string());
         }
         let (me, generation) = (myself.clone(), instance.generation);
-        instance.checks.push(task::spawn("notify socket", async move {
+        instance.hearing.push(task::spawn("notify socket", async move {
             while let Ok(received) = socket.receive().await {
                 let notification = received.message;
                 if me.cast(Msg::Notified { generation, notification }).is_err() {
