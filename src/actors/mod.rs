@@ -68,7 +68,7 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
     let children = vec![
         reaper(&parts),
         logs(&parts, &bus, &services),
-        services_child(&parts, &bus, &services),
+        services_child(&parts, &bus, &services, &keeper),
         control(&bus, &services, &keeper, api),
     ];
     let options = Options { spec: policy(), children, observer: Some(observer(&bus, "cafe")) };
@@ -112,16 +112,23 @@ fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
     .backoff(BACKOFF)
 }
 
-fn services_child(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
-    let options = services::Options {
-        config: parts.config.clone(),
-        context: parts.context.clone(),
-        handle: services.clone(),
-        bus: bus.clone(),
-    };
+fn services_child(
+    parts: &Parts,
+    bus: &Bus,
+    services: &services::Handle,
+    keeper: &keeper::Handle,
+) -> ChildSpec {
+    let (machine, bus) = (parts.context.clone(), bus.clone());
+    let (services, keeper) = (services.clone(), keeper.clone());
     ChildSpec::worker("services", move |context| {
-        let options = options.clone();
-        options.handle.board().attach_to(&context.branch);
+        services.board().attach_to(&context.branch);
+        let options = services::Options {
+            // The one in force: a later incarnation begins where the one before ended.
+            config: keeper.config(),
+            context: machine.clone(),
+            handle: services.clone(),
+            bus: bus.clone(),
+        };
         async move { Ok(context.spawn(Services, options).await?) }
     })
     .backoff(BACKOFF)

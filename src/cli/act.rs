@@ -15,8 +15,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
 use super::style::tame;
-use crate::net::control::{Acted, Change, Client, Outcome as Came, Verb};
-use crate::net::{self};
+use crate::net::control::{self, Acted, Change, Client, Outcome as Came, Verb};
 use crate::types::error::{Code, Problem};
 use crate::types::status::{SCHEMA, Service};
 use crate::types::unit::show_duration;
@@ -299,10 +298,10 @@ async fn each<T, F>(
     client: &Client,
     names: &[String],
     ask: impl Fn(Client, String) -> F,
-) -> Vec<Result<T, net::Error>>
+) -> Vec<Result<T, control::Error>>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, net::Error>> + Send + 'static,
+    F: Future<Output = Result<T, control::Error>> + Send + 'static,
 {
     let mut answers = Vec::with_capacity(names.len());
     for names in names.chunks(PARALLEL) {

@@ -28,6 +28,7 @@ const BAD_CONFIG: u8 = 2;
 /// Runs the daemon until it is told to end; `cafe run`.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
+    os::memory::share_one_heap();
     console::init(options);
     let config = match load(options) {
         Ok(config) => Arc::new(config),
@@ -36,6 +37,8 @@ pub fn run(options: &RunOptions) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    // Reading a large config takes far more than keeping it.
+    os::memory::give_back();
     let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
         let ended = runtime.block_on(serve(config, options));
         // Blocking work that hangs (a slow disk) must not hold up the end.

@@ -111,10 +111,10 @@ impl State {
     }
 
     /// A changed service: its policy at once, its process only if that is what changed.
-    fn change(&mut self, id: MemberId, service: &config::Service, class: Class) {
+    fn change(&mut self, id: MemberId, service: &Arc<config::Service>, class: Class) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let name = member.name.clone();
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         member.config = service.clone();
         member.handle.update(service.clone());
         self.context.update_log(&name, &service.log);
@@ -167,7 +167,7 @@ impl State {
         &mut self,
         config: &Config,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
     ) -> Result<Option<(MemberId, bool)>, ActorProcessingErr> {
         let group = group_of(config, name).cloned();
         let scope = match &group {
@@ -183,7 +183,7 @@ impl State {
         &mut self,
         scope: ScopeId,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
         group: Option<&Name>,
         adopted: Option<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
@@ -199,7 +199,7 @@ impl State {
                 entry.started = Some(adopted.started_at);
             });
         }
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
         self.members.insert(id, Member::new(name.clone(), service, handle, found));
         if found {
@@ -290,13 +290,21 @@ impl State {
         }
     }
 
+    /// Shows the groups of the config in force; one that has ended stays so.
     fn show_groups(&self) {
-        let groups = self.config.groups.iter().map(|(name, group)| status::Group {
-            name: name.clone(),
-            strategy: strategy_name(group.strategy).to_owned(),
-            state: "running".to_owned(),
-            reason: String::new(),
-            services: group.services.clone(),
+        let before = self.board.groups();
+        let groups = self.config.groups.iter().map(|(name, group)| {
+            let known = before.iter().find(|known| known.name == *name);
+            let as_new = ("running".to_owned(), String::new());
+            let (state, reason) =
+                known.map_or(as_new, |known| (known.state.clone(), known.reason.clone()));
+            status::Group {
+                name: name.clone(),
+                strategy: strategy_name(group.strategy).to_owned(),
+                state,
+                reason,
+                services: group.services.clone(),
+            }
         });
         self.board.set_groups(groups.collect());
     }

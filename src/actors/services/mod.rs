@@ -85,7 +85,7 @@ pub(crate) struct State {
     /// The member of a service actor, to find it when the actor fails.
     actors: HashMap<ractor::ActorId, MemberId>,
     /// Services that replace a retiring member of the same name, once that is gone.
-    successors: HashMap<Name, config::Service>,
+    successors: HashMap<Name, Arc<config::Service>>,
     origin: Instant,
     alarm: Option<(Duration, Task)>,
     waiting_for_end: Vec<Reply<()>>,

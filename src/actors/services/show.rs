@@ -1,13 +1,14 @@
 //! From what the roster and the reports say to the one state and reason that everybody sees.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Member, State};
 use crate::config::Kind;
-use crate::supervision::machine::{Ended, Phase, Why};
-use crate::supervision::roster::{Cause, MemberId, Notice, Waits};
+use crate::supervision::machine::{Ended, Phase, State as Phased, Why};
+use crate::supervision::roster::{Cause, MemberId, Notice, ScopeId, Waits};
 use crate::types::error::Code;
 use crate::types::event;
 use crate::types::name::Name;
@@ -20,8 +21,29 @@ impl State {
         for notice in self.roster.take_notices() {
             self.note(notice);
         }
-        for id in self.roster.take_touched() {
-            self.show(id);
+        let touched = self.roster.take_touched();
+        for id in &touched {
+            self.show(*id);
+        }
+        let scopes = touched.iter().filter_map(|id| self.roster.scope_of(*id));
+        for scope in scopes.collect::<BTreeSet<ScopeId>>() {
+            self.show_group_state(scope);
+        }
+    }
+
+    /// A group that runs again, or was stopped by hand; one that ended because of a member is told by `note_ending`.
+    fn show_group_state(&self, scope: ScopeId) {
+        let Some((group, state)) = self.roster.group_state(scope) else { return };
+        let stopping = !self.waiting_for_end.is_empty();
+        match state {
+            Phased::Running => self.board.set_group_state(group, "running", ""),
+            Phased::Ended(Ended::Shutdown) if stopping => {
+                self.board.set_group_state(group, "stopped", "cafe is stopping");
+            }
+            Phased::Ended(Ended::Shutdown) => {
+                self.board.set_group_state(group, "stopped", "stopped by hand");
+            }
+            Phased::Ended(_) | Phased::ShuttingDown => {}
         }
     }
 

@@ -23,14 +23,33 @@ impl Machine {
     /// # Errors
     /// [`Refusal::ShuttingDown`] until a shutdown is over.
     pub fn boot(&mut self) -> Result<(), Refusal> {
+        self.boot_children(&self.order.clone())
+    }
+
+    /// Starts those of these children that rest, in start order; one that was told to stop and still runs goes down first.
+    /// Revives a supervisor that has ended.
+    ///
+    /// # Errors
+    /// [`Refusal::ShuttingDown`] until a shutdown is over.
+    pub fn boot_children(&mut self, slots: &[usize]) -> Result<(), Refusal> {
         self.revive()?;
-        for child in self.children.iter_mut().flatten() {
+        for slot in slots {
+            let Ok(child) = self.known(*slot) else { continue };
             if matches!(child.goal, Goal::Rest(_)) {
                 child.run_afresh(Cause::Boot);
+                child.recycle = child.runs();
                 child.planned = true;
             }
         }
         Ok(())
+    }
+
+    /// Takes a child that runs down and up again on its own, as something it needs goes: counts nothing. Says whether it will.
+    pub fn recycle(&mut self, slot: usize) -> bool {
+        let Ok(child) = self.known(slot) else { return false };
+        let will = child.runs() && !child.needs_stop();
+        child.recycle |= will;
+        will
     }
 
     /// The child runs already: after a crash of cafe. It is up without an order.
@@ -84,6 +103,14 @@ impl Machine {
             child.attempt = 0;
         }
         Ok(())
+    }
+
+    /// Stops a child that is to be removed: no restart of its group takes it along, and its end means nothing to them.
+    pub fn let_go(&mut self, slot: usize) {
+        let Ok(child) = self.known(slot) else { return };
+        child.spec.restart = Restart::Temporary;
+        child.spec.significant = false;
+        let _ = self.stop_child(slot);
     }
 
     /// Stops all children for good, in reverse order.

@@ -192,6 +192,9 @@ impl Machine {
         let free = self.children.iter().position(Option::is_none).filter(|_| self.has_free_slot());
         let slot = free.unwrap_or(self.children.len());
         if slot == self.children.len() {
+            // Most machines have one child for ever: no room for more is made beforehand.
+            self.children.reserve_exact(1);
+            self.order.reserve_exact(1);
             self.children.push(None);
         }
         self.children[slot] = Some(Child::new(spec));
@@ -253,6 +256,18 @@ impl Machine {
     #[must_use]
     pub fn child(&self, slot: usize) -> Option<Phase> {
         self.get(slot).map(Child::phase)
+    }
+
+    /// Whether a child is meant to run: it does, or will without a command.
+    #[must_use]
+    pub fn is_wanted(&self, slot: usize) -> bool {
+        self.get(slot).is_some_and(Child::is_active)
+    }
+
+    /// Whether a child runs and goes down: its stop is ordered, or will be in its turn.
+    #[must_use]
+    pub fn is_leaving(&self, slot: usize) -> bool {
+        self.get(slot).is_some_and(|child| child.needs_stop() || child.life == Life::Stopping)
     }
 
     /// What the supervisor does.

@@ -45,16 +45,17 @@ impl Machine {
     }
 
     /// Planned starts one at a time in order, when all stops are done and the longest delay is over; others when due.
+    /// One that starts holds up those after it alone: it may be waiting for one before it.
     fn starts(&mut self, orders: &mut Vec<Order>) {
         let in_turn = !self.spec.parallel_start;
         let mut blocked = self.any_planned(|child| {
             let stops = child.life == Life::Stopping || child.needs_stop();
-            let waits = child.needs_start() && child.until.is_some();
-            stops || waits || (in_turn && child.life == Life::Starting)
+            stops || (child.needs_start() && child.until.is_some())
         });
         for index in 0..self.order.len() {
             let slot = self.order[index];
             let Ok(child) = self.known(slot) else { continue };
+            blocked |= in_turn && child.planned && child.life == Life::Starting;
             if !child.needs_start() || child.until.is_some() || (child.planned && blocked) {
                 continue;
             }

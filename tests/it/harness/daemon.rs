@@ -1,6 +1,7 @@
 //! One daemon: the real binary with its own directory, socket and config file.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -42,9 +43,8 @@ impl Cafe {
     pub(crate) fn new(sections: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("cafe-it-").tempdir().expect("directory");
         let client = Client::new(directory.path().join("control.sock"), DEADLINE);
-        nix::unistd::mkfifo(&directory.path().join("never"), Mode::from_bits_truncate(0o666))
-            .expect("a FIFO");
         let cafe = Self { directory, daemon: None, client, killed: false };
+        cafe.fifo("never");
         cafe.configure(sections);
         cafe
     }
@@ -154,6 +154,21 @@ impl Cafe {
     /// A file in that directory; empty if there is none.
     pub(crate) fn read(&self, relative: impl AsRef<Path>) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap_or_default()
+    }
+
+    /// Makes a FIFO in that directory.
+    pub(crate) fn fifo(&self, name: &str) {
+        let mode = Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&self.path(name), mode).expect("a FIFO");
+    }
+
+    /// Lets a script go on that waits with `read go <NAME`, now or as soon as it does, while the answer is held.
+    pub(crate) fn open_gate(&self, name: &str) -> File {
+        // Opened for both, so that this never waits for the script.
+        let both = OpenOptions::new().read(true).write(true).open(self.path(name));
+        let mut gate = both.expect("a FIFO");
+        gate.write_all(b"go\n").expect("a FIFO takes a line");
+        gate
     }
 
     /// What the daemon printed.
