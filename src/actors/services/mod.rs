@@ -113,6 +113,8 @@ struct Member {
     evidence: Option<String>,
     /// How often its actor itself failed in a row.
     actor_failures: u32,
+    /// The config has no place for it any more: it stops, and goes.
+    leaving: bool,
 }
 
 impl Actor for Services {
@@ -310,6 +312,7 @@ impl Member {
             next_run: None,
             evidence: None,
             actor_failures: 0,
+            leaving: false,
         }
     }
 }
