@@ -114,6 +114,8 @@ struct Member {
     evidence: Option<String>,
     /// How often its actor itself failed in a row.
     actor_failures: u32,
+    /// The config has no place for it any more: it stops, and goes.
+    leaving: bool,
 }
 
 impl Actor for Services {
@@ -317,6 +319,7 @@ impl Member {
             next_run: None,
             evidence: found.then(|| show::FOUND.to_owned()),
             actor_failures: 0,
+            leaving: false,
         }
     }
 }
