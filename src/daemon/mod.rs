@@ -27,6 +27,7 @@ const BAD_CONFIG: u8 = 2;
 /// Runs the daemon until it is told to end; `cafe run`.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
+    os::memory::share_one_heap();
     console::init(options);
     let config = match load(options) {
         Ok(config) => Arc::new(config),

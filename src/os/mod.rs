@@ -9,6 +9,7 @@ pub mod children;
 pub mod error;
 pub mod family;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod pidfd;
 pub mod process;

@@ -182,10 +182,13 @@ impl Backend for Api {
     fn events(&self, after: Option<u64>) -> Feed<Notice> {
         let subscription = self.bus.subscribe(after);
         let gap = (subscription.missed > 0).then_some(Notice::Gap(subscription.missed));
-        let past = subscription.past.into_iter().map(|event| Notice::Event(Box::new(event)));
+        let past = subscription
+            .past
+            .into_iter()
+            .map(|event| Notice::Event(Box::new(Arc::unwrap_or_clone(event))));
         let live = stream::unfold(subscription.live, |mut live| async move {
             match live.recv().await {
-                Ok(event) => Some((Notice::Event(Box::new(event)), live)),
+                Ok(event) => Some((Notice::Event(Box::new(Arc::unwrap_or_clone(event))), live)),
                 Err(RecvError::Lagged(missed)) => Some((Notice::Gap(missed), live)),
                 Err(RecvError::Closed) => None,
             }

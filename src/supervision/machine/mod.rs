@@ -192,6 +192,10 @@ impl Machine {
         let free = self.children.iter().position(Option::is_none).filter(|_| self.has_free_slot());
         let slot = free.unwrap_or(self.children.len());
         if slot == self.children.len() {
+            if slot == 0 {
+                // Most services are a machine of their own: one child, where a vector begins with room for four.
+                self.children.reserve_exact(1);
+            }
             self.children.push(None);
         }
         self.children[slot] = Some(Child::new(spec));
