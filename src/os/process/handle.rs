@@ -125,7 +125,8 @@ impl Child {
         let exit = match reaped {
             Ok(Some(exit)) => exit,
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
-                pidfd::exit_of_non_child(&self.pidfd).await?
+                // Rare and large: boxed, so that each of the waiting futures need not have room for it.
+                Box::pin(pidfd::exit_of_non_child(&self.pidfd)).await?
             }
             Ok(None) => return Err(self.status_lost(io::ErrorKind::WouldBlock.into())),
             Err(source) => return Err(self.status_lost(source)),
