@@ -105,14 +105,16 @@ impl State {
             return true;
         }
         match next {
-            Self::Stopped | Self::Waiting => true,
+            Self::Waiting => true,
+            // What ended keeps its reason, also when it is stopped once more.
+            Self::Stopped => !matches!(self, Self::Failed | Self::Done),
             Self::Starting => self == Self::Waiting,
             Self::Running | Self::Ready => matches!(self, Self::Starting | Self::Unhealthy),
             Self::Unhealthy => matches!(self, Self::Running | Self::Ready),
             Self::Stopping => self.has_process(),
             Self::Backoff => self.has_process(),
-            // Without a process: the group gave up while this member waited.
-            Self::Failed => self.has_process() || matches!(self, Self::Waiting | Self::Backoff),
+            // Without a process: the actor of a timer failed between two runs.
+            Self::Failed => self.has_process() || self == Self::Waiting,
             Self::Done => self.has_process(),
         }
     }
@@ -121,5 +123,61 @@ impl State {
 impl std::fmt::Display for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::State;
+
+    fn next(state: State) -> impl Iterator<Item = State> {
+        State::ALL.into_iter().filter(move |next| *next != state && state.may_become(*next))
+    }
+
+    #[test]
+    fn each_is_written_as_it_is_shown() {
+        for state in State::ALL {
+            let text = serde_json::to_string(&state).expect("a word");
+            assert_eq!(text, format!("\"{state}\""));
+            assert_eq!(serde_json::from_str::<State>(&text).expect("the same word"), state);
+        }
+    }
+
+    #[test]
+    fn each_is_up_on_the_way_or_at_rest() {
+        for state in State::ALL {
+            assert!(!(state.has_process() && state.is_at_rest()), "{state}");
+            assert!(!state.is_up() || state.has_process(), "{state}");
+        }
+    }
+
+    #[test]
+    fn every_process_begins_with_a_wait_and_a_start() {
+        for state in State::ALL.into_iter().filter(|state| state.has_process()) {
+            let from = State::ALL.into_iter().filter(|from| !from.has_process());
+            let entered = from.filter(|from| from.may_become(state));
+            let expected = if state == State::Starting { vec![State::Waiting] } else { vec![] };
+            assert_eq!(entered.collect::<Vec<_>>(), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_reached_from_every_other() {
+        for state in State::ALL {
+            let (mut reached, mut stack) = (BTreeSet::from([state]), vec![state]);
+            while let Some(state) = stack.pop() {
+                stack.extend(next(state).filter(|next| reached.insert(*next)));
+            }
+            assert_eq!(reached.len(), State::ALL.len(), "from {state}");
+        }
+    }
+
+    #[test]
+    fn what_ended_keeps_its_reason_until_it_is_started_again() {
+        for state in [State::Failed, State::Done] {
+            assert_eq!(next(state).collect::<Vec<_>>(), [State::Waiting]);
+        }
     }
 }

@@ -59,11 +59,12 @@ impl Roster {
     /// Stops and starts a member by hand; those that require it go and return with it.
     ///
     /// # Errors
-    /// As [`Self::start`]; nothing is stopped then.
+    /// As [`Self::start`].
     pub fn restart(&mut self, id: MemberId) -> Result<(), Refusal> {
         self.admit(id)?;
         self.pull_down(id);
-        self.stop(id)?;
+        // A member at rest has nothing to stop, one on its way down comes up again.
+        let _ = self.with_machine(id, |machine, slot| machine.stop_child(slot));
         self.start(id)
     }
 
@@ -83,7 +84,7 @@ impl Roster {
         }
         for member in self.members_of(id) {
             self.pull_down(member);
-            // A member at rest has nothing to stop, one on its way down comes up again.
+            // As in a restart of one.
             let _ = self.with_machine(member, |machine, slot| machine.stop_child(slot));
         }
         self.boot_scope(id);

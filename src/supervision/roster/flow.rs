@@ -93,6 +93,7 @@ impl Roster {
 
     /// What changed of a member, and what that means to those that depend on it.
     fn look_at(&mut self, id: MemberId) {
+        self.withdraw_if_unwanted(id);
         let seen = (self.child_phase(id), self.standing(id));
         let Some(member) = self.members.get_mut(&id) else { return };
         let before = std::mem::replace(&mut member.seen, seen);

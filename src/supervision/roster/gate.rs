@@ -26,28 +26,36 @@ impl Roster {
     }
 
     fn gate_stop(&mut self, id: MemberId) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        match member.level {
-            // Never handed to the driver: its stop is complete.
-            Level::Gated | Level::Down => {
-                member.waits = None;
-                if let Some(ticket) = member.ticket.take() {
-                    self.runnable.remove(&(ticket, id));
-                }
-                self.set_level(id, Level::Down);
-                // Nothing ran, so the time of the end is of no use to the machine.
-                let gone = |slot, machine: &mut super::Machine| {
-                    machine.ended(slot, End::Normal, Duration::ZERO);
-                };
-                self.with_machine(id, |machine, slot| gone(slot, machine));
-            }
-            Level::Starting | Level::Up => {
+        match self.members.get(&id).map(|member| member.level) {
+            Some(Level::Starting | Level::Up) => {
                 self.set_level(id, Level::Leaving);
                 self.leaving.insert(id);
                 self.may_leave.insert(id);
             }
-            Level::Leaving | Level::Stopping => {}
+            Some(Level::Gated) => self.withdraw(id),
+            Some(Level::Down | Level::Leaving | Level::Stopping) | None => {}
         }
+    }
+
+    /// A start that never reached the driver is undone at once, even if the stop has yet to have its turn.
+    pub(super) fn withdraw_if_unwanted(&mut self, id: MemberId) {
+        let Some((member, machine)) = self.look_up(id) else { return };
+        if member.level == Level::Gated && machine.is_leaving(member.slot) {
+            self.withdraw(id);
+        }
+    }
+
+    fn withdraw(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.waits = None;
+        if let Some(ticket) = member.ticket.take() {
+            self.runnable.remove(&(ticket, id));
+        }
+        self.set_level(id, Level::Down);
+        self.with_machine(id, |machine, slot| {
+            // Nothing ran, so the time of the end is of no use to the machine.
+            machine.ended(slot, End::Normal, Duration::ZERO);
+        });
     }
 
     // ---- stops ----

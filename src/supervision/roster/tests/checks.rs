@@ -41,26 +41,23 @@ impl World<'_> {
             let (need, other) = self.named(name).expect("a missing requirement is not up");
             let stays = self.roster.child_phase(need) != Some(Phase::Stopping);
             let up = other.real == Real::Up || self.is_ending_by_itself(need, other);
-            assert!(self.is_completed(need, other) || (up && stays), "{id} starts without {need}");
+            assert!(other.completed || (up && stays), "{id} starts without {need}");
         }
         for name in &actual.spec.after {
             let Some((need, other)) = self.named(name) else { continue };
             let stuck = matches!(self.roster.waits(need), Some(Waits::MissingRequirement(_)));
             let coming = match self.roster.child_phase(need) {
                 Some(Phase::Backoff { .. } | Phase::Queued) => true,
-                Some(Phase::Starting) => !stuck,
+                Some(Phase::Starting) => !stuck && self.is_kept(need),
                 _ => false,
             };
             assert!(
-                self.is_completed(need, other) || !coming,
-                "{id} starts before the turn of {need}"
+                other.completed || !coming,
+                "{id} starts before the turn of {need}: {:?} {:?}",
+                self.roster.members.get(&need),
+                self.roster.scopes[&self.roster.scope_of(need).unwrap()]
             );
         }
-    }
-
-    /// It did what it was for, and was not started again.
-    fn is_completed(&self, id: MemberId, actual: &Actual) -> bool {
-        actual.completed && self.roster.child_phase(id) != Some(Phase::Starting)
     }
 
     /// Its own watchdog ends it: the roster has yet to learn of it.
@@ -119,8 +116,7 @@ impl World<'_> {
                 let satisfied = other.is_some_and(|(need, other)| {
                     let phase = self.roster.child_phase(need);
                     let stays = phase != Some(Phase::Stopping) && !self.roster.is_retiring(need);
-                    self.is_completed(need, other)
-                        || (other.real == Real::Up && stays && self.is_kept(need))
+                    other.completed || (other.real == Real::Up && stays && self.is_kept(need))
                 });
                 assert!(!satisfied, "{id} waits for {name}, which is up");
             }
@@ -194,9 +190,10 @@ impl World<'_> {
             return;
         }
         for name in actual.spec.requires.iter().filter(|name| actual.required.contains(name)) {
-            // A requirement that was replaced while its dependents ran, or was changed beside them.
             let Some((need, other)) = self.named(name) else { continue };
-            let idle = matches!(self.roster.child_phase(need), Some(Phase::Idle { .. }));
+            // One that took the place of another that had completed is not missed.
+            let phase = self.roster.child_phase(need);
+            let idle = matches!(phase, Some(Phase::Idle { why }) if why != Why::NeverStarted);
             assert!(other.completed || !idle, "{id} runs and {need}, which it requires, rests");
         }
     }

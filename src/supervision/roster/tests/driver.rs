@@ -141,6 +141,7 @@ impl World<'_> {
         if kind == Kind::Timer {
             let actual = self.with(id);
             (actual.real, actual.armed, actual.holds_permit) = (Real::Up, true, false);
+            actual.launched = false;
             self.roster.started(id, now);
             return self.show(id);
         }
@@ -294,7 +295,7 @@ impl World<'_> {
                 }
                 true => self.gone(id, end, false),
             },
-            Real::Up if actual.kind == (Kind::Daemon { checked: true }) && self.random.bool() => {
+            Real::Up if matches!(actual.kind, Kind::Daemon { .. }) && self.random.bool() => {
                 let actual = self.with(id);
                 actual.unhealthy = !actual.unhealthy;
                 self.show(id);

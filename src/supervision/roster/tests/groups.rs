@@ -184,6 +184,27 @@ fn one_that_waits_for_a_member_before_it_does_not_hold_that_up() {
 }
 
 #[test]
+fn a_gated_member_of_a_stopping_group_is_not_let_through_before_its_turn() {
+    let mut stage = Stage::new();
+    let members = vec![parse("db: disk"), member_spec("web")];
+    let scope = stage.group("shop", Strategy::OneForOne, members);
+    stage.roster.connect();
+    stage.start("web");
+    assert_eq!(stage.settle(), "+web");
+    stage.start("db");
+    assert_eq!(stage.waits("db"), None);
+    assert_eq!(stage.settle(), "");
+    stage.roster.stop_scope(scope);
+    assert_eq!(stage.told(), "-web");
+    stage.roster.update_member(stage.id("db"), member_spec("db"));
+    stage.roster.connect();
+    assert_eq!(stage.told(), "");
+    stage.ended("web");
+    assert_eq!(stage.told(), "");
+    assert_eq!(stage.phase("db"), Phase::Idle { why: Why::WithGroup });
+}
+
+#[test]
 fn groups_restart_crosswise_without_a_knot() {
     let mut stage = Stage::new();
     let one = stage.group("one", Strategy::OneForAll, vec![member_spec("a"), parse("b: ; c")]);

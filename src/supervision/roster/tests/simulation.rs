@@ -3,7 +3,8 @@
 
 use super::world::World;
 
-const RUNS: u64 = 4_000;
+/// In a debug build a few seconds' worth.
+const RUNS: u64 = if cfg!(debug_assertions) { 1_500 } else { 50_000 };
 
 /// Runs one world for each seed, or the one that is asked for.
 pub(crate) fn each_seed(mut run: impl FnMut(u64)) {

@@ -341,6 +341,10 @@ impl<'w> World<'w> {
             self.roster.take_notices();
             for id in self.roster.take_touched() {
                 let truth = (self.roster.child_phase(id), self.roster.waits(id));
+                if let (Some(actual), Some(Phase::Starting)) = (self.actual.get_mut(&id), truth.0) {
+                    // What it did before does not count once it is to do it again.
+                    actual.completed = false;
+                }
                 self.shadow.insert(id, truth);
                 self.show(id);
             }

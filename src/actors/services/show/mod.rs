@@ -1,14 +1,19 @@
 //! From what the roster and the reports say to the one state and reason that everybody sees.
 
+mod derive;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use self::derive::{Because, Facts, state_of};
 use super::{Member, State};
 use crate::config::Kind;
-use crate::supervision::machine::{Ended, Phase, State as Phased, Why};
+use crate::supervision::machine::{Ended, Phase, State as Phased};
 use crate::supervision::roster::{Cause, MemberId, Notice, ScopeId, Waits};
 use crate::types::error::Code;
 use crate::types::event;
@@ -54,7 +59,7 @@ impl State {
     /// Puts the present state of a member on the board, with its reason.
     pub(super) fn show(&self, id: MemberId) {
         let Some(member) = self.members.get(&id) else { return };
-        let (state, reason) = self.describe(id, member, self.has_process(&member.name));
+        let (state, reason) = self.describe(id, member);
         self.put(member, state, reason);
     }
 
@@ -103,72 +108,63 @@ impl State {
         });
     }
 
-    fn describe(&self, id: MemberId, member: &Member, has_process: bool) -> (Lifecycle, String) {
-        let evidence = || member.evidence.clone().unwrap_or_default();
-        if member.stopping {
-            let signal = crate::types::exit::signal_name(member.config.stop.signal);
-            let timeout = show_duration(member.config.stop.timeout);
-            return (Lifecycle::Stopping, format!("sent {signal}, killed after {timeout}"));
-        }
-        if has_process && member.unhealthy {
-            return (Lifecycle::Unhealthy, evidence());
-        }
-        if has_process && member.up && member.checked {
-            return (Lifecycle::Ready, evidence());
-        }
-        if has_process && member.up {
-            let unchecked = || "running; no readiness check".to_owned();
-            return (Lifecycle::Running, member.evidence.clone().unwrap_or_else(unchecked));
-        }
-        if has_process && self.is_shown_as(&member.name) == Some(Lifecycle::Stopping) {
-            // A stop overtook its start.
-            return (Lifecycle::Stopping, "is being ended".to_owned());
-        }
-        if has_process {
-            return (Lifecycle::Starting, starting_reason(member));
-        }
-        if let Some(next) = member.next_run {
-            return (Lifecycle::Waiting, timer_reason(member, next));
-        }
-        self.describe_phase(id, member)
+    fn describe(&self, id: MemberId, member: &Member) -> (Lifecycle, String) {
+        let waits = self.roster.waits(id);
+        let facts = Facts {
+            phase: self.roster.child_phase(id),
+            gated: waits.is_some(),
+            launched: member.launched,
+            has_process: self.has_process(&member.name),
+            up: member.up,
+            checked: member.checked,
+            unhealthy: member.unhealthy,
+            stopping: member.stopping,
+            armed: member.next_run.is_some(),
+            shutting_down: !self.waiting_for_end.is_empty(),
+        };
+        let (state, because) = state_of(&facts);
+        (state, self.reason(member, because, waits.as_ref()))
     }
 
-    fn describe_phase(&self, id: MemberId, member: &Member) -> (Lifecycle, String) {
-        let last_exit = || last_exit(member);
-        match self.roster.child_phase(id) {
-            Some(Phase::Starting) => match self.roster.waits(id) {
-                Some(waits) => (Lifecycle::Waiting, waiting_reason(&waits)),
-                None if member.launched => {
-                    (Lifecycle::Starting, "process is being made".to_owned())
-                }
-                None => (Lifecycle::Waiting, "about to start".to_owned()),
-            },
-            Some(Phase::Queued) => (Lifecycle::Waiting, "waits for its turn".to_owned()),
-            Some(Phase::Backoff { until, attempt, held }) => {
+    fn reason(&self, member: &Member, because: Because, waits: Option<&Waits>) -> String {
+        let said = |text: &str| text.to_owned();
+        match because {
+            Because::Signalled => {
+                let signal = crate::types::exit::signal_name(member.config.stop.signal);
+                let timeout = show_duration(member.config.stop.timeout);
+                format!("sent {signal}, killed after {timeout}")
+            }
+            Because::Evidence => member.evidence.clone().unwrap_or_default(),
+            Because::Runs => {
+                let unchecked = || said("running; no readiness check");
+                member.evidence.clone().unwrap_or_else(unchecked)
+            }
+            Because::NotReadyYet => starting_reason(member),
+            Because::NextRun => {
+                member.next_run.map_or_else(|| last_exit(member), |next| timer_reason(member, next))
+            }
+            Because::Gate => waits.map(waiting_reason).unwrap_or_default(),
+            Because::Making => said("process is being made"),
+            Because::AboutToStart => said("about to start"),
+            Because::Turn => said("waits for its turn"),
+            Because::Delay { until, attempt, held } => {
                 let delay = show_duration(until.saturating_sub(self.now()));
                 let limit =
                     if held { "restart limit reached, held at the longest delay; " } else { "" };
-                (Lifecycle::Backoff, format!("{}; {limit}try {attempt} after {delay}", last_exit()))
+                format!("{}; {limit}try {attempt} after {delay}", last_exit(member))
             }
-            Some(Phase::Idle { why }) => match why {
-                Why::NeverStarted | Why::Ignored => (Lifecycle::Stopped, "not started".to_owned()),
-                Why::ByHand => (Lifecycle::Stopped, "stopped by hand".to_owned()),
-                Why::WithGroup if !self.waiting_for_end.is_empty() => {
-                    (Lifecycle::Stopped, "cafe is stopping".to_owned())
-                }
-                Why::WithGroup => (Lifecycle::Stopped, "stopped with its group".to_owned()),
-                Why::Ended(crate::supervision::machine::End::Normal) => {
-                    (Lifecycle::Done, last_exit())
-                }
-                Why::Ended(_) | Why::StartFailed => (Lifecycle::Failed, last_exit()),
-                Why::GaveUp => {
-                    let text = format!("{}; restarted too often [{}]", last_exit(), Code::GaveUp);
-                    (Lifecycle::Failed, text)
-                }
-            },
-            Some(Phase::Stopping) => (Lifecycle::Stopping, "is being ended".to_owned()),
-            // Between an end and the next look of its machine; the next change is shown at once.
-            Some(Phase::Up { .. }) | None => (Lifecycle::Waiting, last_exit()),
+            Because::NotStarted => said("not started"),
+            Because::ByHand => said("stopped by hand"),
+            Because::WithGroup => said("stopped with its group"),
+            Because::Shutdown => said("cafe is stopping"),
+            Because::LastExit => last_exit(member),
+            Because::TooOften => {
+                format!("{}; restarted too often [{}]", last_exit(member), Code::GaveUp)
+            }
+            Because::BeingEnded if self.has_process(&member.name) => {
+                said("stops once what depends on it is gone")
+            }
+            Because::BeingEnded => said("is being ended"),
         }
     }
 
