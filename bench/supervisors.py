@@ -36,6 +36,7 @@ def arguments():
     parser.add_argument("--idle", type=float, default=10, help="seconds of the idle window")
     parser.add_argument("--peers", default=",".join(names), help=f"of {','.join(names)}")
     parser.add_argument("--rows", default=",".join(keys), help=f"of {','.join(keys)}")
+    parser.add_argument("--directory", type=Path, help="where state and logs go meanwhile; $TMPDIR unless given")
     parser.add_argument("--output", type=Path, default=PAGE, help="where the page goes")
     options = parser.parse_args()
     if options.quick:
@@ -65,19 +66,33 @@ def about(chosen, options, load, seconds):
     ]
 
 
-def run_rounds(chosen, count, options):
+def run_rounds(chosen, count, options, directory):
     """All peers in turns, in another order each round: what disturbs the machine disturbs all of them."""
     figures = rows.Figures(count)
     for number in range(options.rounds):
         turn = chosen[number % len(chosen) :] + chosen[: number % len(chosen)]
         for peer in turn:
-            measured = life.measure(peer, count, options.rows, options.idle)
+            measured = life.measure(peer, count, options.rows, options.idle, directory)
             figures.add(peer.name, measured)
             shown = ", ".join(f"{key} {value:.3g}" for key, value in measured.items())
             print(f"{count} services, round {number + 1}, {peer.name}: {shown}", flush=True)
     # In the order of the list, whoever came first.
     figures.samples = {peer.name: figures.samples.get(peer.name, {}) for peer in chosen}
     return figures
+
+
+def measure(chosen, options, directory):
+    """The tables, the one with the fewest services first."""
+    tables = []
+    if options.rows & set(rows.LIFE):
+        tables.append(run_rounds(chosen, options.services, options, directory))
+    if "storm" in options.rows and peers.Cafe in chosen:
+        tables = tables or [rows.Figures(options.services)]
+        tables[0].add("cafe", storm.measure(options.services, 60, 60, directory))
+    if "many" in options.rows:
+        many = [peer for peer in chosen if peer.largest >= options.many]
+        tables.append(run_rounds(many, options.many, options, directory))
+    return tables
 
 
 def log_path():
@@ -91,7 +106,7 @@ def main():
     options = arguments()
     os.environ.pop("NOTIFY_SOCKET", None)
     processes.become_reaper()
-    install.build()
+    install.build(with_logs="logs" in options.rows)
     if options.prepare:
         install.peers()
     chosen = [peers.PEERS[name] for name in options.peers]
@@ -99,15 +114,8 @@ def main():
         print(f"{peer.name} is not installed and left out: see --help", file=sys.stderr)
         chosen.remove(peer)
     load, began = os.getloadavg()[0], time.monotonic()
-
-    tables = []
-    if options.rows & set(rows.LIFE):
-        tables.append(run_rounds(chosen, options.services, options))
-    if "storm" in options.rows and peers.Cafe in chosen:
-        tables = tables or [rows.Figures(options.services)]
-        tables[0].add("cafe", storm.measure(options.services, 60, 60))
-    if "many" in options.rows:
-        tables.append(run_rounds([peer for peer in chosen if peer.largest >= options.many], options.many, options))
+    with life.run_directory(options.directory) as directory:
+        tables = measure(chosen, options, directory)
     logs = log_path() if "logs" in options.rows else None
 
     page = report.render(about(chosen, options, load, time.monotonic() - began), tables, logs)

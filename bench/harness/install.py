@@ -13,10 +13,13 @@ def _run(*command):
     subprocess.run([str(word) for word in command], check=True)
 
 
-def build():
-    """cafe, the service and the floor."""
+def build(with_logs):
+    """cafe, the service and the floor, and what bench/logs.sh runs."""
     CACHE.mkdir(exist_ok=True)
     _run("cargo", "build", "--quiet", "--release", "--bin", "cafe", "--manifest-path", REPOSITORY / "Cargo.toml")
+    if with_logs:
+        manifest = REPOSITORY / "Cargo.toml"
+        _run("cargo", "bench", "--quiet", "--no-run", "--bench", "log_throughput", "--manifest-path", manifest)
     for name in ("probe", "floor"):
         _run("cc", "-static", "-O2", "-Wall", "-Wextra", "-o", CACHE / name, BENCH / f"{name}.c")
 

@@ -29,9 +29,23 @@ class Failed(Exception):
 
 
 @contextlib.contextmanager
-def life(peer_class, count):
-    """A configured, not yet started peer and the starts of its services; nothing is left afterwards."""
-    work = tempfile.mkdtemp(prefix="cafe-bench-")
+def run_directory(parent):
+    """Where all lives of a run have their files, removed at the end of the run.
+
+    Not after each life: for minutes after thousands of files were removed, ext4 makes each new one slowly (it passes
+    over inodes freed lately, `recently_deleted`), and the next supervisor would pay for the one before.
+    """
+    directory = tempfile.mkdtemp(prefix="cafe-bench-", dir=parent)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def life(peer_class, count, directory):
+    """A configured, not yet started peer and the starts of its services; no process is left afterwards."""
+    work = tempfile.mkdtemp(prefix=f"{peer_class.name}-", dir=directory)
     starts = None
     try:
         starts = Starts(os.path.join(work, "fifo"))
@@ -43,12 +57,11 @@ def life(peer_class, count):
         remove_cgroups(work)
         if starts:
             starts.close()
-        shutil.rmtree(work, ignore_errors=True)
 
 
-def measure(peer_class, count, rows, idle_seconds):
+def measure(peer_class, count, rows, idle_seconds, directory):
     """Rows of one life: name -> value, in the unit of `report.ROWS`."""
-    with life(peer_class, count) as (peer, starts):
+    with life(peer_class, count, directory) as (peer, starts):
         figures = {}
         try:
             _measure(peer, starts, count, rows, idle_seconds, figures)

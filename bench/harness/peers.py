@@ -259,8 +259,9 @@ class Horust(Peer):
 
     @classmethod
     def version(cls):
-        version = output(str(CACHE / "horust/bin/horust"), "--version")
-        return version and version.split()[-1]
+        # It has no --version: cargo knows what it installed.
+        line = output("cargo", "install", "--list", "--root", str(CACHE / "horust"))
+        return line.split()[1].strip("v:") if line else None
 
     def configure(self):
         services = self.work / "services"

@@ -1,5 +1,7 @@
 """The tables as Markdown: printed, and written to docs/benchmarks.md."""
 
+import re
+
 from .rows import PER_SERVICE, ROWS
 
 
@@ -20,7 +22,7 @@ def render(about, tables, logs):
     if len(tables) > 1:
         parts += [f"## From {tables[0].count:,} to {tables[-1].count:,} services", "", *_growth(tables[0], tables[-1]), ""]
     if logs:
-        parts += ["## Log path", "", "cafe's pump beside s6-log, `bench/logs.sh`:", "", "```text", logs.strip(), "```", ""]
+        parts += ["## Log path", "", *_log_verdict(logs), "", "```text", logs.strip(), "```", ""]
     return "\n".join([*parts, *HOW])
 
 
@@ -55,6 +57,16 @@ def _all(figures):
     # One line per row, one column per peer: rows are many, peers are few.
     turned = list(map(list, zip(head, *lines)))
     return _table(["", *turned[0][1:]], turned[1:])
+
+
+def _log_verdict(logs):
+    """The ratios that bench/log_throughput.rs prints; it fails by itself when a line is lost."""
+    found = re.search(r"median of \d+: ([\d.]+) x lines/s, ([\d.]+) x lines/CPU s", logs)
+    shown = f"{found[1]} in lines/s, {found[2]} in lines per CPU second" if found else "-"
+    met = found and min(float(found[1]), float(found[2])) > 1
+    verdict = "met" if met else "**missed**"
+    head = ["100-byte lines, ISO time stamps, none lost", "measured", "target", ""]
+    return _table(head, [["cafe's pump in parts of s6-log, `bench/logs.sh`", shown, "over 1", verdict]])
 
 
 def _growth(small, large):

@@ -30,10 +30,10 @@ class Control(http.client.HTTPConnection):
         return text
 
 
-def measure(count, first_seconds, then_seconds):
+def measure(count, first_seconds, then_seconds, directory):
     """CPU of the supervisor in percent of one core after the first `first_seconds`, starts per second then, and
     how many of all starts cafe has not recorded the exit of."""
-    with life(CrashingCafe, count) as (peer, starts):
+    with life(CrashingCafe, count, directory) as (peer, starts):
         peer.start()
         if starts.wait_all(count, PATIENCE) is None:
             raise Failed("the storm did not begin")

@@ -83,14 +83,14 @@ async fn only_the_changed_service_restarts_however_the_file_is_written() {
         ("rename", &|sections| cafe.configure(sections)),
         ("plain write", &|sections| {
             // In two writes with the file cut short between them, as `cp` and some editors do.
-            let text = text_of(&cafe, sections);
+            let text = cafe.config_text("", sections);
             let mut file = std::fs::File::create(cafe.path("cafe.ron")).unwrap();
             let (head, tail) = text.split_at(text.len() / 2);
             file.write_all(head.as_bytes()).unwrap();
             file.write_all(tail.as_bytes()).unwrap();
         }),
         ("symlink swap", &|sections| {
-            let text = text_of(&cafe, sections);
+            let text = cafe.config_text("", sections);
             std::fs::write(cafe.path("real.ron"), text).unwrap();
             std::os::unix::fs::symlink("real.ron", cafe.path("link")).unwrap();
             std::fs::rename(cafe.path("link"), cafe.path("cafe.ron")).unwrap();
@@ -109,15 +109,10 @@ async fn only_the_changed_service_restarts_however_the_file_is_written() {
     }
     // What the link leads to is watched, too.
     let summary = changed(&cafe, || {
-        std::fs::write(cafe.path("real.ron"), text_of(&cafe, &list("behind the link"))).unwrap();
+        std::fs::write(cafe.path("real.ron"), cafe.config_text("", &list("behind the link")))
+            .unwrap();
     });
     assert_eq!(summary.await, "restart b");
-}
-
-/// The whole file that `Cafe::configure` would write.
-fn text_of(cafe: &Cafe, sections: &str) -> String {
-    let (socket, state) = (cafe.path("control.sock"), cafe.path("state"));
-    format!("Cafe(\ncontrol: (socket: {socket:?}),\nstate_dir: {state:?},\n{sections}\n)\n")
 }
 
 #[tokio::test]
@@ -157,7 +152,7 @@ async fn what_the_plan_says_is_what_the_reload_does() {
     let before = settled(&cafe, 6).await;
     let sections = services(&new) + &group(r#""kept", "moved""#);
 
-    std::fs::write(cafe.path("next.ron"), text_of(&cafe, &sections)).unwrap();
+    std::fs::write(cafe.path("next.ron"), cafe.config_text("", &sections)).unwrap();
     let planned = told(&cafe.cli(&["config", "diff", "next.ron", "-o", "json"]));
     let plan: Plan = serde_json::from_str(&planned.expect(0, &[]).stdout).unwrap();
     assert_eq!(cafe.service("env").await.pid, before.get("env").copied(), "a plan does nothing");

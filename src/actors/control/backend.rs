@@ -81,8 +81,9 @@ impl Api {
     ) -> Result<Acted, Problem> {
         let begun = Instant::now();
         let names = self.resolve(name.as_str())?;
+        let said = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        self.audit(who, format!("{verb} {name}{said}"));
         let why = why.unwrap_or_else(|| format!("{verb} by {who}"));
-        self.audit(who, format!("{verb} {name}: {why}"));
         let watch = Watch::begin(self.services.board(), &self.bus, &names);
         let by_signal = verb == Verb::Reload && !self.reload_restarts(&names);
         let wanted = match verb {

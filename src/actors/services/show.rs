@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::{Member, State};
 use crate::config::Kind;
@@ -147,7 +148,7 @@ impl State {
                 let delay = show_duration(until.saturating_sub(self.now()));
                 let limit =
                     if held { "restart limit reached, held at the longest delay; " } else { "" };
-                (Lifecycle::Backoff, format!("{}; {limit}try {attempt} in {delay}", last_exit()))
+                (Lifecycle::Backoff, format!("{}; {limit}try {attempt} after {delay}", last_exit()))
             }
             Some(Phase::Idle { why }) => match why {
                 Why::NeverStarted | Why::Ignored => (Lifecycle::Stopped, "not started".to_owned()),
@@ -253,12 +254,13 @@ fn waiting_reason(waits: &Waits) -> String {
 }
 
 fn timer_reason(member: &Member, next: Timestamp) -> String {
-    let in_time = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+    // The reason stands until the run: a time stays true, a distance does not.
+    let next = next.to_zoned(TimeZone::system()).strftime("%F %T");
     let last = match &member.last_exit {
         Some(_) => format!("last run {}", last_exit(member)),
         None => "has not run yet".to_owned(),
     };
-    format!("next run in {}; {last}", show_duration(in_time))
+    format!("next run at {next}; {last}")
 }
 
 fn last_exit(member: &Member) -> String {

@@ -58,11 +58,20 @@ impl Cafe {
 
     /// Replaces the config file, as an editor does: by rename.
     pub(crate) fn configure(&self, sections: &str) {
-        let text = format!(
-            "Cafe(\n    control: (socket: {:?}),\n    state_dir: {:?},\n{sections}\n)\n",
+        self.replace_config(&self.config_text("", sections));
+    }
+
+    /// What [`Cafe::configure`] writes, with more fields of `control`.
+    pub(crate) fn config_text(&self, control: &str, sections: &str) -> String {
+        format!(
+            "Cafe(\n    control: (socket: {:?}, {control}),\n    state_dir: {:?},\n{sections}\n)\n",
             self.path("control.sock"),
             self.path("state"),
-        );
+        )
+    }
+
+    /// Replaces the config file by rename.
+    pub(crate) fn replace_config(&self, text: &str) {
         std::fs::write(self.path("cafe.ron.new"), text).expect("writes");
         std::fs::rename(self.path("cafe.ron.new"), self.path("cafe.ron")).expect("renames");
     }
@@ -220,6 +229,13 @@ impl Cafe {
     /// Living processes of its services, with their command lines.
     pub(crate) fn processes(&self) -> Vec<(u32, String)> {
         machine::state_id(&self.path("state")).map(|id| machine::marked(&id)).unwrap_or_default()
+    }
+}
+
+impl Cafe {
+    /// Living processes of its services that lead a session: the main ones, unless a service makes others.
+    pub(crate) fn leaders(&self) -> Vec<(String, u32)> {
+        machine::state_id(&self.path("state")).map(|id| machine::leaders(&id)).unwrap_or_default()
     }
 }
 

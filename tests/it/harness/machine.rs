@@ -38,6 +38,25 @@ pub(super) fn marked(state_id: &str) -> Vec<(u32, String)> {
     pids.filter(carries_mark).filter(|&pid| !is_gone(pid)).map(|pid| (pid, title(pid))).collect()
 }
 
+/// Living processes of a state directory that lead a session, with the service they are marked with.
+pub(super) fn leaders(state_id: &str) -> Vec<(String, u32)> {
+    let mark = format!("CAFE_SERVICE={state_id}/");
+    let service = |pid: u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let entries = String::from_utf8_lossy(&environment).into_owned();
+        let found = entries.split('\0').find_map(|entry| entry.strip_prefix(&mark))?;
+        Some(found.to_owned())
+    };
+    let leads = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // State, parent, group, session (proc_pid_stat(5)).
+        let session = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3));
+        session.is_some_and(|session| session == pid.to_string())
+    };
+    let pids = marked(state_id).into_iter().map(|(pid, _)| pid).filter(|&pid| leads(pid));
+    pids.filter_map(|pid| Some((service(pid)?, pid))).collect()
+}
+
 fn title(pid: u32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
