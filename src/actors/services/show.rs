@@ -110,6 +110,10 @@ impl State {
             let timeout = show_duration(member.config.stop.timeout);
             return (Lifecycle::Stopping, format!("sent {signal}, killed after {timeout}"));
         }
+        if has_process && self.is_shown_as(&member.name) == Some(Lifecycle::Stopping) {
+            // A stop overtook its start: what is heard of that comes late.
+            return (Lifecycle::Stopping, "is being ended".to_owned());
+        }
         if has_process && member.unhealthy {
             return (Lifecycle::Unhealthy, evidence());
         }
@@ -119,10 +123,6 @@ impl State {
         if has_process && member.up {
             let unchecked = || "running; no readiness check".to_owned();
             return (Lifecycle::Running, member.evidence.clone().unwrap_or_else(unchecked));
-        }
-        if has_process && self.is_shown_as(&member.name) == Some(Lifecycle::Stopping) {
-            // A stop overtook its start.
-            return (Lifecycle::Stopping, "is being ended".to_owned());
         }
         if has_process {
             return (Lifecycle::Starting, starting_reason(member));
