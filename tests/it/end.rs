@@ -143,6 +143,6 @@ async fn what_a_main_process_leaves_behind_ends_with_it() {
         let left: u32 = cafe.read("left").trim().parse().unwrap();
         assert!(is_gone(left), "cgroups: {cgroups}");
         let trigger = &a.exits[0].trigger;
-        assert!(trigger.contains("1 processes left behind were ended"), "{trigger}");
+        assert!(trigger.contains("also ended: 1 process left behind"), "{trigger}");
     }
 }

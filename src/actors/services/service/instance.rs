@@ -107,7 +107,9 @@ impl Instance {
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
         let mut trigger = self.trigger.clone().unwrap_or_else(|| "ended by itself".to_owned());
         if self.left_behind > 0 {
-            trigger.push_str(&format!("; {} processes left behind were ended", self.left_behind));
+            let processes = if self.left_behind == 1 { "process" } else { "processes" };
+            trigger
+                .push_str(&format!("; also ended: {} {processes} left behind", self.left_behind));
         }
         PostMortem {
             generation: self.generation,
