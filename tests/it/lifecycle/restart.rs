@@ -21,7 +21,7 @@ async fn a_killed_service_is_back_after_a_backoff_that_says_why() {
     });
     let reason = reason.await;
     assert!(reason.contains("killed by SIGKILL after"), "{reason}");
-    assert!(reason.contains("try 1 in"), "{reason}");
+    assert!(reason.contains("try 1 after"), "{reason}");
     let second =
         cafe.wait_service("web", "back", |web| web.restarts == 1 && web.pid.is_some()).await;
     assert_ne!(second.pid, first.pid);

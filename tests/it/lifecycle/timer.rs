@@ -55,7 +55,7 @@ async fn a_timer_runs_again_and_again_and_says_when() {
     let (last, next) =
         (timer.last_start.expect("a last run"), timer.next_start.expect("a next run"));
     assert!(last < next, "{last} {next}");
-    assert!(timer.reason.contains("next run in"), "{}", timer.reason);
+    assert!(timer.reason.contains("next run at"), "{}", timer.reason);
     assert!(timer.reason.contains("last run exited 0"), "{}", timer.reason);
 
     cafe.act(Verb::Stop, "t").await;
