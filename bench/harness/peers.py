@@ -116,7 +116,9 @@ class Cafe(Peer):
             policy = f'backoff: {self.backoff}, intensity: (restarts: 10000, within: "1s")'
             lines.append(f'        "s{index}": (command: {command}, {policy}),')
         lines += ["    },", ")"]
-        config = self.work / "cafe.ron"
+        # In a directory of its own, as installed: cafe watches it, and the FIFO and its own output are not its business.
+        (self.work / "etc").mkdir()
+        config = self.work / "etc/cafe.ron"
         config.write_text("\n".join(lines))
         return [[str(self.binary), "run", str(config)]]
 

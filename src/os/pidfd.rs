@@ -13,8 +13,9 @@ use tokio::io::unix::AsyncFd;
 use super::Error;
 use crate::types::exit::{Cause, Usage};
 
-/// How long the parent of an adopted process may take to reap it before its status counts as unknown.
-const REAPED_BY_OTHERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long the parent of an adopted process may take to reap it before its status counts as unknown. Its restart waits
+/// for that, and a good parent takes a millisecond.
+const REAPED_BY_OTHERS_WITHIN: Duration = Duration::from_millis(250);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

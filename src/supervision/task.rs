@@ -1,10 +1,12 @@
 //! The only place that may start a task. A [`Task`] belongs to whoever holds it and is aborted with it; its panic is logged under
 //! its name and reaches whoever waits for it, never nobody.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 
 /// A running task; dropping it aborts it. Waiting for it gives its result.
@@ -28,14 +30,10 @@ pub enum Failure {
 
 /// Starts `future` as a task of the caller; `name` is what the log calls it.
 pub fn spawn<T: Send + 'static>(
-    name: impl Into<String>,
+    name: impl Into<Cow<'static, str>>,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Task<T> {
-    let report = PanicReport { name: name.into() };
-    let named = async move {
-        let _report = report;
-        future.await
-    };
+    let named = Named { future, name: name.into() };
     #[expect(clippy::disallowed_methods, reason = "the one place: the guard makes it supervised")]
     let handle = tokio::spawn(named);
     Task { handle, detached: false }
@@ -78,11 +76,31 @@ impl<T> Drop for Task<T> {
     }
 }
 
-struct PanicReport {
-    name: String,
+pin_project! {
+    /// A future that says its name when it panics. An `async` block around it would hold it twice: once as captured,
+    /// once as awaited; there are a few of these for each service.
+    struct Named<F> {
+        #[pin]
+        future: F,
+        name: Cow<'static, str>,
+    }
 }
 
-impl Drop for PanicReport {
+impl<F: Future> Future for Named<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _report = PanicReport { name: this.name };
+        this.future.poll(context)
+    }
+}
+
+struct PanicReport<'a> {
+    name: &'a str,
+}
+
+impl Drop for PanicReport<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(task = self.name, "task panicked");

@@ -39,6 +39,9 @@ async fn under_chaos_nothing_is_doubled_and_afterwards_all_is_as_before() {
 
     let mut cafe = Cafe::start(&calm()).await;
     all_run(&cafe).await;
+    // So that its log file is open before and after.
+    let has_log = |number| !cafe.read(format!("state/logs/{}/current", name(number))).is_empty();
+    eventually("a line of each", || (0..SERVICES).all(has_log).then_some(())).await;
     let (descriptors, memory) = (descriptors(&cafe), memory(&cafe));
 
     let end = Instant::now() + TORMENT;
@@ -85,9 +88,9 @@ fn name(number: usize) -> String {
     format!("s{number:02}")
 }
 
-/// Every service only waits.
+/// Every service says one thing, and then only waits.
 fn calm() -> String {
-    let command = sh(IDLE);
+    let command = sh(&format!("echo calm; {IDLE}"));
     let services: String = (0..SERVICES)
         .map(|number| format!("{:?}: (command: {command}),\n", name(number)))
         .collect();

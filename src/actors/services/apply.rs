@@ -29,7 +29,7 @@ impl State {
                     adopted.insert(name, found(child, &entry));
                 }
                 Some(child) => self.context.end_unknown(&name, &child, entry.generation),
-                None => self.context.journal.ended(&name, entry.generation),
+                None => self.context.bury(&name, &entry).await,
             }
         }
         let mut fresh = Vec::new();
@@ -65,17 +65,23 @@ impl State {
             change.map(|change| change.class)
         };
         let mut fresh = Vec::new();
-        for name in old.services.keys() {
-            let Some(id) = self.roster.find(name.as_str()) else { continue };
-            if new.services.contains_key(name) && class_of(name) != Some(Class::Recreate) {
+        let present: Vec<(MemberId, Name)> =
+            self.members.iter().map(|(id, member)| (*id, member.name.clone())).collect();
+        for (id, name) in present {
+            let stays =
+                new.services.contains_key(&name) && class_of(&name) != Some(Class::Recreate);
+            let leaves = self.members.get(&id).is_some_and(|member| member.leaving);
+            if stays && !leaves {
                 continue;
             }
-            if let Some(service) = new.services.get(name) {
-                self.successors.insert(name.clone(), service.clone());
+            // One that leaves already is followed by what the latest config says, or by nothing.
+            match new.services.get(&name) {
+                Some(service) => self.successors.insert(name.clone(), service.clone()),
+                None => self.successors.remove(&name),
+            };
+            if !leaves {
+                self.leave(id, new.services.contains_key(&name));
             }
-            let reason = if new.services.contains_key(name) { "moved by" } else { "removed from" };
-            self.set_stop_reason(id, &format!("{reason} the config"));
-            self.roster.retire(id);
         }
         for (name, group) in &new.groups {
             match self.roster.find_group(name.as_str()) {
@@ -108,6 +114,15 @@ impl State {
         self.show_groups();
         self.start_new(&fresh);
         Ok(())
+    }
+
+    /// A member stops and goes; `moved` when one of the same name follows it.
+    fn leave(&mut self, id: MemberId, moved: bool) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.leaving = true;
+        let how = if moved { "moved by" } else { "removed from" };
+        member.stop_reason = Some(format!("{how} the config"));
+        self.roster.retire(id);
     }
 
     /// A changed service: its policy at once, its process only if that is what changed.

@@ -30,10 +30,10 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// `SIGTERM` and `SIGKILL`, see `signal(7)`.
 const STOP_SIGNAL: i32 = 15;
-const KILL_SIGNAL: i32 = 9;
+pub(super) const KILL_SIGNAL: i32 = 9;
 
 /// Longest time for killed processes to go; beyond it they hang in the kernel.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Shared by all services; owns no service.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct Context {
     pub(super) base_env: BTreeMap<String, String>,
     census: Census,
     cgroups: Option<Hierarchy>,
-    state_id: String,
+    pub(super) state_id: String,
     notify_dir: PathBuf,
 }
 
@@ -172,17 +172,20 @@ impl Context {
 
     /// Kills everything of a service, until nothing is there.
     async fn kill(&self, name: &Name, family: &Family) {
-        if let Some(cgroup) = self.cgroup(name) {
-            match cgroup.kill() {
-                // A process that hangs in the kernel would be waited for without end.
-                Ok(()) => drop(tokio::time::timeout(KILL_DEADLINE, cgroup.emptied()).await),
-                Err(error) => {
-                    tracing::error!(service = %name, error = chain(&error), "cgroup not killed");
-                }
-            }
-        }
+        self.kill_cgroup(name).await;
         if let Err(error) = self.census.kill_all(family, KILL_DEADLINE).await {
             tracing::error!(service = %name, error = chain(&error), "processes that cannot be killed are left behind");
+        }
+    }
+
+    async fn kill_cgroup(&self, name: &Name) {
+        let Some(cgroup) = self.cgroup(name) else { return };
+        match cgroup.kill() {
+            // A process that hangs in the kernel would be waited for without end.
+            Ok(()) => drop(tokio::time::timeout(KILL_DEADLINE, cgroup.emptied()).await),
+            Err(error) => {
+                tracing::error!(service = %name, error = chain(&error), "cgroup not killed");
+            }
         }
     }
 
@@ -265,6 +268,13 @@ impl Context {
         }
     }
 
+    /// A process ended while no cafe looked: what it left behind is killed before anything else of its service starts.
+    pub(super) async fn bury(&self, name: &Name, entry: &Entry) {
+        self.kill_cgroup(name).await;
+        self.kill_strays(name).await;
+        self.journal.ended(name, entry.generation);
+    }
+
     /// Ends a process that runs and that the config does not know any more.
     pub(super) fn end_unknown(self: &Arc<Self>, name: &Name, child: &Arc<Child>, generation: u64) {
         let (context, name, family) = (self.clone(), name.clone(), self.family(name, child.pid()));
@@ -273,6 +283,7 @@ impl Context {
             let _ = family.signal_group(STOP_SIGNAL);
             let _ = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
             context.kill(&name, &family).await;
+            context.kill_strays(&name).await;
             context.journal.ended(&name, generation);
         })
         .detach();

@@ -55,8 +55,8 @@ impl Journal {
     /// When the file cannot be read or written. Lines that are no entries are passed over: the last
     /// one may be torn.
     pub(super) fn open(path: &Path, boot_id: &str) -> io::Result<Self> {
-        let found = match fs::read_to_string(path) {
-            Ok(text) => parse(&text, boot_id),
+        let found = match fs::read(path) {
+            Ok(bytes) => parse(&String::from_utf8_lossy(&bytes), boot_id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };

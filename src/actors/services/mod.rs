@@ -16,6 +16,7 @@ mod report;
 mod reported;
 pub(crate) mod service;
 mod show;
+mod strays;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -113,6 +114,8 @@ struct Member {
     evidence: Option<String>,
     /// How often its actor itself failed in a row.
     actor_failures: u32,
+    /// The config has no place for it any more: it stops, and goes.
+    leaving: bool,
 }
 
 impl Actor for Services {
@@ -314,8 +317,9 @@ impl Member {
             last_exit: None,
             pulled_down: Vec::new(),
             next_run: None,
-            evidence: None,
+            evidence: found.then(|| show::FOUND.to_owned()),
             actor_failures: 0,
+            leaving: false,
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::types::name::Name;
 use crate::types::state::State as Lifecycle;
 use crate::types::unit::show_duration;
 
+/// Said of a process that an earlier cafe started.
+pub(super) const FOUND: &str = "found running, taken over";
+
 impl State {
     /// Shows those whose phase changed, and tells what happened to groups.
     pub(super) fn show_changes(&mut self) {
@@ -58,7 +61,7 @@ impl State {
     /// A process was found running, and is ours again.
     pub(super) fn show_adopted(&self, id: MemberId) {
         let Some(member) = self.members.get(&id) else { return };
-        let reason = "found running, taken over".to_owned();
+        let reason = FOUND.to_owned();
         for state in [Lifecycle::Waiting, Lifecycle::Starting, Lifecycle::Running] {
             self.put(member, state, reason.clone());
         }
@@ -114,9 +117,10 @@ impl State {
             return (Lifecycle::Ready, evidence());
         }
         if has_process && member.up {
-            return (Lifecycle::Running, "running; no readiness check".to_owned());
+            let unchecked = || "running; no readiness check".to_owned();
+            return (Lifecycle::Running, member.evidence.clone().unwrap_or_else(unchecked));
         }
-        if has_process && self.roster.child_phase(id) == Some(Phase::Stopping) {
+        if has_process && self.is_shown_as(&member.name) == Some(Lifecycle::Stopping) {
             // A stop overtook its start.
             return (Lifecycle::Stopping, "is being ended".to_owned());
         }

@@ -61,7 +61,11 @@ impl Child {
             return Ok(None);
         }
         if sample.parent == std::process::id() {
+            // Even if it has ended: its status is ours to take.
             return Ok(Some(Self::new(pid, pidfd, start_time, children)));
+        }
+        if matches!(sample.state, 'Z' | 'X') {
+            return Ok(None);
         }
         let children = Arc::clone(children);
         Ok(Some(Self {
@@ -121,7 +125,8 @@ impl Child {
         let exit = match reaped {
             Ok(Some(exit)) => exit,
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
-                pidfd::exit_of_non_child(&self.pidfd).await?
+                // Rare and large: boxed, so that each of the waiting futures need not have room for it.
+                Box::pin(pidfd::exit_of_non_child(&self.pidfd)).await?
             }
             Ok(None) => return Err(self.status_lost(io::ErrorKind::WouldBlock.into())),
             Err(source) => return Err(self.status_lost(source)),

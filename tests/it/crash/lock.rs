@@ -15,7 +15,7 @@ async fn a_second_daemon_is_refused() {
     assert_eq!(status.code(), Some(1));
     let said = cafe.console();
     assert!(said.contains("[C041]"), "{said}");
-    assert!(said.contains(&format!("pid {}", cafe.pid())), "says who: {said}");
+    assert!(said.contains(&format!("(process {})", cafe.pid())), "says who: {said}");
     assert_eq!(cafe.service("a").await.pid, a.pid);
     assert_eq!(cafe.processes().len(), 1);
 }

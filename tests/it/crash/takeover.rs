@@ -106,22 +106,48 @@ async fn a_service_that_ended_meanwhile_is_started_again() {
     assert_eq!(cafe.processes().len(), 1);
 }
 
+/// A daemon with a service that has a child in a session of its own; the pids of both.
+async fn with_a_child(cgroups: bool) -> (Cafe, u32, u32) {
+    let script = sh(&format!("setsid sleep infinity & echo $! >child.$$; {IDLE}"));
+    let cafe =
+        Cafe::start(&format!("services: {{ \"a\": (command: {script}) }}, cgroups: {cgroups},"))
+            .await;
+    let a = cafe.wait_service("a", "up", |a| a.pid.is_some()).await.pid.unwrap();
+    let file = format!("child.{a}");
+    let child = eventually("its child", || cafe.read(&file).trim().parse::<u32>().ok()).await;
+    (cafe, a, child)
+}
+
 #[tokio::test]
 async fn what_an_ended_service_left_behind_ends_before_it_starts_again() {
-    let script = sh(&format!("sleep infinity & echo $! >left.$$; {IDLE}"));
-    let mut cafe = Cafe::start(&format!("services: {{ \"a\": (command: {script}) }},")).await;
-    let a = cafe.wait_service("a", "up", |a| a.pid.is_some()).await;
-    let file = format!("left.{}", a.pid.unwrap());
-    let left = eventually("its child", || cafe.read(&file).trim().parse::<u32>().ok()).await;
-    cafe.crash();
-    kill(a.pid.unwrap(), Signal::SIGKILL);
-    eventually("its end", || is_gone(a.pid.unwrap()).then_some(())).await;
-    assert!(!is_gone(left));
+    for cgroups in [true, false] {
+        let (mut cafe, a, child) = with_a_child(cgroups).await;
+        cafe.crash();
+        kill(a, Signal::SIGKILL);
+        eventually("its end", || is_gone(a).then_some(())).await;
+        assert!(!is_gone(child));
 
-    cafe.boot().await;
+        cafe.boot().await;
 
-    cafe.wait_state("a", State::Running).await;
-    assert!(is_gone(left), "a child of the last incarnation runs beside the next one");
+        cafe.wait_state("a", State::Running).await;
+        assert!(is_gone(child), "two incarnations side by side, cgroups: {cgroups}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_found_service_leaves_behind_ends_before_it_starts_again() {
+    for cgroups in [true, false] {
+        let (mut cafe, a, child) = with_a_child(cgroups).await;
+        cafe.crash();
+        cafe.boot().await;
+        cafe.wait_service("a", "found", |found| found.pid == Some(a)).await;
+        assert!(!is_gone(child));
+
+        kill(a, Signal::SIGKILL);
+
+        cafe.wait_service("a", "again", |again| again.state.is_up() && again.pid != Some(a)).await;
+        assert!(is_gone(child), "two incarnations side by side, cgroups: {cgroups}");
+    }
 }
 
 #[tokio::test]

@@ -124,10 +124,13 @@ impl State {
             (self.name.clone(), self.context.clone(), self.config.stop.signal);
         let Some(instance) = self.instance.as_mut() else { return };
         let Some(family) = instance.family.clone() else { return };
-        let asked = instance.stop_began.is_some();
+        let (asked, found) = (instance.stop_began.is_some(), instance.found);
         let (generation, myself) = (instance.generation, myself.clone());
         instance.deadline = Some(task::spawn("clear", async move {
-            let left_behind = context.clear(&name, &family, signal, asked, grace).await;
+            let mut left_behind = context.clear(&name, &family, signal, asked, grace).await;
+            if found {
+                left_behind += context.kill_strays(&name).await;
+            }
             let _ = myself.cast(Msg::Cleared { generation, left_behind });
         }));
     }
@@ -150,11 +153,7 @@ impl State {
         {
             cause = Cause::OutOfMemory;
         }
-        if left_behind > 0 {
-            let trigger = instance.trigger.get_or_insert_with(|| "ended by itself".to_owned());
-            let processes = if left_behind == 1 { "process" } else { "processes" };
-            trigger.push_str(&format!("; also ended: {left_behind} {processes} left behind"));
-        }
+        instance.left_behind = left_behind;
         self.context.journal.ended(&self.name, instance.generation);
         let post_mortem = instance.post_mortem(cause);
         self.conclude(myself, &instance, post_mortem);

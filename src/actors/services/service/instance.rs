@@ -39,6 +39,8 @@ pub(super) struct Instance {
     pub(super) phase: Phase,
     pub(super) child: Option<Arc<Child>>,
     pub(super) family: Option<Family>,
+    /// An earlier cafe started it.
+    pub(super) found: bool,
     /// Was up before it was told to end or ended.
     pub(super) was_up: bool,
     pub(super) started: Instant,
@@ -67,6 +69,8 @@ pub(super) struct Instance {
     pub(super) watchdog: Option<Task>,
     /// When it was told to end.
     pub(super) stop_began: Option<Instant>,
+    /// Processes that were still there when the main one had ended, and were ended.
+    pub(super) left_behind: usize,
     /// Out-of-memory kills its cgroup had counted when it started.
     pub(super) oom_kills_before: u64,
 }
@@ -78,6 +82,7 @@ impl Instance {
             phase: Phase::Spawning,
             child: None,
             family: None,
+            found: false,
             was_up: false,
             started: Instant::now(),
             started_at: Timestamp::now(),
@@ -94,12 +99,16 @@ impl Instance {
             watchdog_interval: None,
             watchdog: None,
             stop_began: None,
+            left_behind: 0,
             oom_kills_before: 0,
         }
     }
 
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
-        let by_itself = || "ended by itself".to_owned();
+        let mut trigger = self.trigger.clone().unwrap_or_else(|| "ended by itself".to_owned());
+        if self.left_behind > 0 {
+            trigger.push_str(&format!("; {} processes left behind were ended", self.left_behind));
+        }
         PostMortem {
             generation: self.generation,
             pid: self.child.as_ref().map(|child| child.pid()),
@@ -107,7 +116,7 @@ impl Instance {
             cause,
             run_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             usage: self.exit.as_ref().and_then(|exit| exit.usage),
-            trigger: self.trigger.clone().unwrap_or_else(by_itself),
+            trigger,
             pulled_down: Vec::new(),
             last_lines: Vec::new(),
         }
@@ -190,6 +199,7 @@ impl State {
         instance.started = Instant::now().checked_sub(ran).unwrap_or_else(Instant::now);
         instance.phase = Phase::Up;
         instance.was_up = true;
+        instance.found = true;
         self.generation = adopted.generation;
         self.instance = Some(instance);
         self.listen_again(myself, adopted.child.pid());
