@@ -79,7 +79,8 @@ async fn only_the_changed_service_restarts_however_the_file_is_written() {
     };
     let cafe = Cafe::start(&list("0")).await;
     let mut before = settled(&cafe, 3).await;
-    let ways: [(&str, &dyn Fn(&str)); 3] = [
+    type Way<'w> = (&'static str, &'w dyn Fn(&str));
+    let ways: [Way; 3] = [
         ("rename", &|sections| cafe.configure(sections)),
         ("plain write", &|sections| {
             // In two writes with the file cut short between them, as `cp` and some editors do.

@@ -142,7 +142,7 @@ async fn a_readiness_probe_that_hangs_is_over_in_time_and_holds_nobody_up() {
     let ended = cafe.wait_service("hangs", "judged", |hangs| !hangs.exits.is_empty()).await;
     let trigger = &ended.exits[0].trigger;
     assert!(trigger.contains("C030") && trigger.contains("500ms"), "{trigger}");
-    assert_eq!(ended.exits[0].pid.is_some(), true);
+    assert!(ended.exits[0].pid.is_some(), "it ran");
     assert_eq!(cafe.service("other").await.restarts, 0);
 }
 

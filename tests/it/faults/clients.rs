@@ -43,7 +43,8 @@ async fn a_hundred_clients_that_never_read_hold_nobody_up() {
             client
         })
         .collect();
-    let taken = || (sockets(&cafe) >= before + 100).then_some(());
+    // Not 100 more than before: then, connections of this test were still being closed.
+    let taken = || (sockets(&cafe) >= 100).then_some(());
     eventually("all are connected", taken).await;
     for round in 1..=3 {
         cafe.act(Verb::Restart, "a").await;

@@ -78,17 +78,7 @@ impl Cafe {
 
     /// Runs `cafe run` and waits until it answers.
     pub(crate) async fn boot(&mut self) {
-        let daemon = self.spawn();
-        self.wait_answer(daemon).await;
-    }
-
-    /// As [`Cafe::boot`], by a program that becomes the command after its own arguments: `prlimit --nofile=64`.
-    pub(crate) async fn boot_by(&mut self, wrapper: &[&str]) {
-        let daemon = self.spawn_by(wrapper);
-        self.wait_answer(daemon).await;
-    }
-
-    async fn wait_answer(&mut self, mut daemon: Child) {
+        let mut daemon = self.spawn();
         let client = self.client.clone();
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -107,13 +97,9 @@ impl Cafe {
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
     pub(crate) fn spawn(&self) -> Child {
-        self.spawn_by(&[])
-    }
-
-    fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
-        self.command_by(wrapper)
+        self.command()
             .args(["run", "cafe.ron"])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("descriptor"))
