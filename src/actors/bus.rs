@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::types::event::{Event, Kind};
 
 /// Events kept for those who resume; also how far a listener may fall behind.
-pub(crate) const KEPT: usize = 4096;
+pub(crate) const KEPT: usize = 1024;
 
 /// A cheap handle to the bus.
 #[derive(Debug, Clone)]
@@ -23,25 +23,25 @@ pub(crate) struct Bus {
 #[derive(Debug)]
 struct Shared {
     kept: Mutex<Kept>,
-    live: broadcast::Sender<Event>,
+    live: broadcast::Sender<Arc<Event>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     next_seq: u64,
     actor_failures: u64,
-    events: VecDeque<Event>,
+    events: VecDeque<Arc<Event>>,
 }
 
 /// What a listener gets first, and then the stream.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     /// Events after the wanted one that are still kept, oldest first.
-    pub(crate) past: Vec<Event>,
+    pub(crate) past: Vec<Arc<Event>>,
     /// Events that were wanted and are gone.
     pub(crate) missed: u64,
     /// What happens from now on.
-    pub(crate) live: broadcast::Receiver<Event>,
+    pub(crate) live: broadcast::Receiver<Arc<Event>>,
 }
 
 impl Default for Bus {
@@ -57,13 +57,13 @@ impl Bus {
     pub(crate) fn publish(&self, kind: Kind) {
         // A panic while the lock was held leaves the queue whole: every step below is one push or pop.
         let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = Event { seq: kept.next_seq, at: Timestamp::now(), kind };
+        let event = Arc::new(Event { seq: kept.next_seq, at: Timestamp::now(), kind });
         kept.next_seq += 1;
         kept.actor_failures += u64::from(matches!(event.kind, Kind::Actor { .. }));
         if kept.events.len() == KEPT {
             kept.events.pop_front();
         }
-        kept.events.push_back(event.clone());
+        kept.events.push_back(Arc::clone(&event));
         // Sent under the lock, so that order in the stream is order of the numbers.
         let _ = self.shared.live.send(event);
     }
@@ -74,7 +74,7 @@ impl Bus {
         let kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.shared.live.subscribe();
         let Some(after) = after else { return Subscription { past: Vec::new(), missed: 0, live } };
-        let past: Vec<Event> =
+        let past: Vec<Arc<Event>> =
             kept.events.iter().filter(|event| event.seq > after).cloned().collect();
         let first_kept = past.first().map_or(kept.next_seq, |event| event.seq);
         Subscription { past, missed: first_kept.saturating_sub(after + 1), live }

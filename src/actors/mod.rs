@@ -24,6 +24,7 @@ use self::reaper::Reaper;
 use self::services::Services;
 use self::services::board::Board;
 use crate::config::Config;
+use crate::supervision::heartbeat::Heartbeat;
 use crate::supervision::machine::{Boot, Spec};
 use crate::supervision::supervisor::{self, ChildSpec, Options};
 use crate::supervision::tree::{Branch, Tree};
@@ -67,7 +68,7 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
     let children = vec![
         reaper(&parts),
         logs(&parts, &bus, &services),
-        services_child(&parts, &bus, &services),
+        services_child(&parts, &bus, &services, &keeper),
         control(&bus, &services, &keeper, api),
     ];
     let options = Options { spec: policy(), children, observer: Some(observer(&bus, "cafe")) };
@@ -111,19 +112,27 @@ fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
     .backoff(BACKOFF)
 }
 
-fn services_child(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
-    let options = services::Options {
-        config: parts.config.clone(),
-        context: parts.context.clone(),
-        handle: services.clone(),
-        bus: bus.clone(),
-    };
+fn services_child(
+    parts: &Parts,
+    bus: &Bus,
+    services: &services::Handle,
+    keeper: &keeper::Handle,
+) -> ChildSpec {
+    let (machine, bus) = (parts.context.clone(), bus.clone());
+    let (services, keeper) = (services.clone(), keeper.clone());
     ChildSpec::worker("services", move |context| {
-        let options = options.clone();
-        options.handle.board().attach_to(&context.branch);
+        services.board().attach_to(&context.branch);
+        let options = services::Options {
+            // The one in force: a later incarnation begins where the one before ended.
+            config: keeper.config(),
+            context: machine.clone(),
+            handle: services.clone(),
+            bus: bus.clone(),
+        };
         async move { Ok(context.spawn(Services, options).await?) }
     })
     .backoff(BACKOFF)
+    .heartbeat(services_heartbeat())
 }
 
 fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
@@ -154,6 +163,20 @@ const BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(10),
     reset_after: Duration::from_secs(60),
 };
+
+/// A supervisor of services that does not answer is killed and made anew; the services go on meanwhile.
+fn services_heartbeat() -> Heartbeat {
+    let ask = |cell: &ractor::ActorCell, reply| {
+        // An actor that is gone is not wedged: its end is heard of in any case.
+        let _ =
+            ractor::ActorRef::<services::Msg>::from(cell.clone()).cast(services::Msg::Ping(reply));
+    };
+    Heartbeat::Ping {
+        ask: Arc::new(ask),
+        every: Duration::from_secs(10),
+        deadline: Duration::from_secs(30),
+    }
+}
 
 /// A part of cafe that keeps failing is tried for ever, at the longest delay: giving up would end the services.
 fn policy() -> Spec {
@@ -205,3 +228,6 @@ fn api(
         shutdown: parts.shutdown.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

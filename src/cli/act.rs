@@ -15,8 +15,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
 use super::style::tame;
-use crate::net::control::{Acted, Change, Client, Outcome as Came, Verb};
-use crate::net::{self};
+use crate::net::control::{self, Acted, Change, Client, Outcome as Came, Verb};
 use crate::types::error::{Code, Problem};
 use crate::types::status::{SCHEMA, Service};
 use crate::types::unit::show_duration;
@@ -133,17 +132,23 @@ fn told(verb: Verb, acted: &Acted, output: &mut Output) -> Outcome {
     }
     let mut exit = Exit::Done;
     for change in &acted.services {
-        if change.outcome == Came::Failed {
-            exit = Exit::Failed;
-        }
+        exit = exit.worse(match change.outcome {
+            Came::Changed | Came::Unchanged => Exit::Done,
+            Came::Failed => Exit::Failed,
+            Came::Pending => Exit::TimedOut,
+        });
         match (output.format(), change.outcome) {
             (Format::Json, _) => {}
             (Format::Plain, outcome) => output.write(&record(change, outcome))?,
-            (Format::Human, Came::Failed) => {
+            (Format::Human, outcome @ (Came::Failed | Came::Pending)) => {
+                let code = match outcome {
+                    Came::Pending => Code::TimedOut,
+                    _ => Code::OperationFailed,
+                };
                 let message =
                     format!("cannot {verb} \"{}\": {}", change.name, tame(&change.reason));
-                let problem = Problem::new(Code::OperationFailed, message)
-                    .hint(format!("cafe status {}", change.name));
+                let problem =
+                    Problem::new(code, message).hint(format!("cafe status {}", change.name));
                 Failure::Told(problem).report(output);
             }
             (Format::Human, _) => {
@@ -160,6 +165,7 @@ fn record(change: &Change, outcome: Came) -> String {
         Came::Changed => "changed",
         Came::Unchanged => "unchanged",
         Came::Failed => "failed",
+        Came::Pending => "pending",
     };
     let pid = change.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     format!("{}\t{outcome}\t{}\t{pid}\t{}\n", change.name, change.to, tame(&change.reason))
@@ -292,10 +298,10 @@ async fn each<T, F>(
     client: &Client,
     names: &[String],
     ask: impl Fn(Client, String) -> F,
-) -> Vec<Result<T, net::Error>>
+) -> Vec<Result<T, control::Error>>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, net::Error>> + Send + 'static,
+    F: Future<Output = Result<T, control::Error>> + Send + 'static,
 {
     let mut answers = Vec::with_capacity(names.len());
     for names in names.chunks(PARALLEL) {

@@ -5,7 +5,7 @@ use std::io;
 
 use super::exit::Exit;
 use super::output::{Format, Output};
-use crate::net;
+use crate::net::control;
 use crate::types::error::{Code, Problem, chain};
 
 /// Why a verb could not do its work.
@@ -63,7 +63,7 @@ impl Failure {
 }
 
 fn json(problem: &Problem) -> String {
-    let body = net::control::ErrorBody { error: problem.clone() };
+    let body = control::ErrorBody { error: problem.clone() };
     serde_json::to_string(&body).unwrap_or_default() + "\n"
 }
 
@@ -86,11 +86,11 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<net::Error> for Failure {
-    fn from(error: net::Error) -> Self {
+impl From<control::Error> for Failure {
+    fn from(error: control::Error) -> Self {
         let problem = match &error {
-            net::Error::Problem(problem) => problem.clone(),
-            net::Error::Connect { .. } => Problem::new(error.code(), chain(&error))
+            control::Error::Problem(problem) => problem.clone(),
+            control::Error::Connect { .. } => Problem::new(error.code(), chain(&error))
                 .hint("start it with `cafe run`, or name its socket with --socket"),
             _ => Problem::new(error.code(), chain(&error)),
         };

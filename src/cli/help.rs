@@ -137,6 +137,10 @@ fn describe(text: &mut String, verb: &clap::Command, parent: &str) {
         let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
         entry(text, &format!("{short}--{long}{value}"), &help);
     }
+    // Below `help` stands every verb once more.
+    if verb.get_name() == "help" {
+        return;
+    }
     for verb in verb.get_subcommands().filter(|verb| verb.get_name() != "help") {
         describe(text, verb, &name);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -21,7 +22,7 @@ pub struct Config {
     /// Hash of all files and substituted values: equal revisions mean an equal config.
     pub revision: String,
     /// Services in the order of the file.
-    pub services: IndexMap<Name, Service>,
+    pub services: IndexMap<Name, Arc<Service>>,
     /// Groups in the order of the file. A service is in one group at most.
     pub groups: IndexMap<Name, Group>,
     /// Settings of the daemon.

@@ -8,9 +8,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::actors::bus::Bus;
 use crate::cli::{ColorChoice, RunOptions};
+use crate::supervision::supervisor;
 use crate::supervision::task::{self, Task};
+use crate::types::error::Code;
 use crate::types::event::{Event, Kind};
 use crate::types::state::State;
+use crate::{logs, net, os};
 
 /// Sets up cafe's own log on stderr; `-v` and `CAFE_LOG` make it tell more.
 pub(super) fn init(options: &RunOptions) {
@@ -49,9 +52,25 @@ pub(super) fn print(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Prints why the daemon could not run.
+/// Prints why the daemon could not run, with the code of the first error that has one.
 pub(super) fn failure(error: &anyhow::Error) {
-    print(&format!("cafe: {error:#}\n"));
+    let Some(code) = error.chain().find_map(code_of) else {
+        return print(&format!("cafe: {error:#}\n"));
+    };
+    let hint = match code {
+        Code::AlreadyRunning => {
+            "hint: `cafe status` shows what runs, `cafe shutdown --yes` ends it\n"
+        }
+        _ => "",
+    };
+    print(&format!("cafe: {error:#} [{code}]\n{hint}hint: cafe explain {code}\n"));
+}
+
+fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    let own = error.downcast_ref::<os::Error>().map(os::Error::code);
+    let own = own.or_else(|| error.downcast_ref::<net::Error>().map(net::Error::code));
+    let own = own.or_else(|| error.downcast_ref::<logs::Error>().map(logs::Error::code));
+    own.or_else(|| error.downcast_ref::<supervisor::Error>().map(supervisor::Error::code))
 }
 
 /// Prints events until it is finished.

@@ -16,6 +16,7 @@ use crate::actors::{self, Parts, Root, services};
 use crate::cli::RunOptions;
 use crate::config::{self, Config, Problems};
 use crate::logs;
+use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
 use crate::os::signal::{Request, Signals};
@@ -27,6 +28,7 @@ const BAD_CONFIG: u8 = 2;
 /// Runs the daemon until it is told to end; `cafe run`.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
+    os::memory::share_one_heap();
     console::init(options);
     let config = match load(options) {
         Ok(config) => Arc::new(config),
@@ -35,6 +37,8 @@ pub fn run(options: &RunOptions) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    // Reading a large config takes far more than keeping it.
+    os::memory::give_back();
     let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
         let ended = runtime.block_on(serve(config, options));
         // Blocking work that hangs (a slow disk) must not hold up the end.
@@ -74,6 +78,7 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
     let _lock = os::lock::Lock::acquire(state_dir)?;
+    net::socket::try_out(&config.daemon.control.socket)?;
     let mut signals = Signals::watch()?;
 
     let bus = Bus::default();

@@ -71,6 +71,14 @@ pub fn listen(path: &Path, reach: Reach) -> Result<(UnixListener, Socket), Error
     Ok((listener, socket))
 }
 
+/// Finds out whether [`listen`] would succeed, before anything is started that would have to be stopped again.
+///
+/// # Errors
+/// As [`listen`].
+pub fn try_out(path: &Path) -> Result<(), Error> {
+    listen(path, Reach::default()).map(drop)
+}
+
 /// Removes a socket that nobody answers on; leaves everything else alone.
 fn clear(path: &Path) -> Result<(), Error> {
     let failed =

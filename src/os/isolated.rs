@@ -11,7 +11,7 @@ use crate::types::exit::Cause;
 const INSIDE: &str = "CAFE_TEST_INSIDE";
 
 /// Runs `body` if this is the process made for the test `name`, else makes it and expects that it succeeds.
-pub(super) async fn in_own_process(name: &str, body: impl Future<Output = ()>) {
+pub(crate) async fn in_own_process(name: &str, body: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         return body.await;
     }

@@ -9,6 +9,7 @@ pub mod children;
 pub mod error;
 pub mod family;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod pidfd;
 pub mod process;
@@ -17,6 +18,6 @@ pub mod reaper;
 pub mod signal;
 
 #[cfg(test)]
-mod isolated;
+pub(crate) mod isolated;
 
 pub use error::Error;

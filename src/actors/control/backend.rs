@@ -21,7 +21,7 @@ use crate::net::control::{Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan,
 use crate::os::procfs;
 use crate::supervision::tree::Tree;
 use crate::types::error::{Code, Problem};
-use crate::types::event::Kind;
+use crate::types::event::{Event, Kind};
 use crate::types::name::Name;
 use crate::types::status::{self, Node, SCHEMA, Service, Status};
 
@@ -81,8 +81,9 @@ impl Api {
     ) -> Result<Acted, Problem> {
         let begun = Instant::now();
         let names = self.resolve(name.as_str())?;
+        let said = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        self.audit(who, format!("{verb} {name}{said}"));
         let why = why.unwrap_or_else(|| format!("{verb} by {who}"));
-        self.audit(who, format!("{verb} {name}: {why}"));
         let watch = Watch::begin(self.services.board(), &self.bus, &names);
         let by_signal = verb == Verb::Reload && !self.reload_restarts(&names);
         let wanted = match verb {
@@ -182,10 +183,10 @@ impl Backend for Api {
     fn events(&self, after: Option<u64>) -> Feed<Notice> {
         let subscription = self.bus.subscribe(after);
         let gap = (subscription.missed > 0).then_some(Notice::Gap(subscription.missed));
-        let past = subscription.past.into_iter().map(|event| Notice::Event(Box::new(event)));
+        let past = subscription.past.into_iter().map(notice_of);
         let live = stream::unfold(subscription.live, |mut live| async move {
             match live.recv().await {
-                Ok(event) => Some((Notice::Event(Box::new(event)), live)),
+                Ok(event) => Some((notice_of(event), live)),
                 Err(RecvError::Lagged(missed)) => Some((Notice::Gap(missed), live)),
                 Err(RecvError::Closed) => None,
             }
@@ -238,4 +239,8 @@ impl Backend for Api {
             begun.map_err(|_| Problem::new(Code::Conflict, "the daemon is ending already"))
         })
     }
+}
+
+fn notice_of(event: Arc<Event>) -> Notice {
+    Notice::Event(Box::new(Arc::unwrap_or_clone(event)))
 }

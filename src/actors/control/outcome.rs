@@ -119,7 +119,7 @@ impl Watch {
 
     fn give_up(&self, before: &Before, verb: Verb, deadline: Duration) -> Change {
         judge(&self.board, before, verb).unwrap_or_else(|| {
-            let mut change = change(&self.board, before, Outcome::Failed);
+            let mut change = change(&self.board, before, Outcome::Pending);
             let waited = show_duration(deadline);
             change.reason = format!("still {} after {waited}: {}", change.to, change.reason);
             change

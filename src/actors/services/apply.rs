@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ractor::ActorProcessingErr;
 
-use super::board::Entry;
+use super::board::{Entry, TIMER};
 use super::journal;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
@@ -111,10 +111,10 @@ impl State {
     }
 
     /// A changed service: its policy at once, its process only if that is what changed.
-    fn change(&mut self, id: MemberId, service: &config::Service, class: Class) {
+    fn change(&mut self, id: MemberId, service: &Arc<config::Service>, class: Class) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let name = member.name.clone();
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         member.config = service.clone();
         member.handle.update(service.clone());
         self.context.update_log(&name, &service.log);
@@ -130,6 +130,7 @@ impl State {
         }
         if class == Class::Restart && self.is_active(&name) {
             self.set_stop_reason(id, "its config changed");
+            self.board.with(&name, Entry::starts_afresh);
             // Active, so neither unknown nor already on its way to what is wanted.
             let _ = self.roster.restart(id);
         }
@@ -148,6 +149,7 @@ impl State {
     /// A member left; the service of the same name that replaces it may come.
     pub(super) async fn retired(&mut self, id: MemberId) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.remove(&id) else { return Ok(()) };
+        self.actors.remove(&member.handle.actor_id());
         member.handle.dismiss();
         self.board.remove(&member.name);
         let Some(service) = self.successors.remove(&member.name) else {
@@ -166,7 +168,7 @@ impl State {
         &mut self,
         config: &Config,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
     ) -> Result<Option<(MemberId, bool)>, ActorProcessingErr> {
         let group = group_of(config, name).cloned();
         let scope = match &group {
@@ -182,7 +184,7 @@ impl State {
         &mut self,
         scope: ScopeId,
         name: &Name,
-        service: &config::Service,
+        service: &Arc<config::Service>,
         group: Option<&Name>,
         adopted: Option<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
@@ -198,7 +200,7 @@ impl State {
                 entry.started = Some(adopted.started_at);
             });
         }
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
         self.members.insert(id, Member::new(name.clone(), service, handle, found));
         if found {
@@ -289,13 +291,21 @@ impl State {
         }
     }
 
+    /// Shows the groups of the config in force; one that has ended stays so.
     fn show_groups(&self) {
-        let groups = self.config.groups.iter().map(|(name, group)| status::Group {
-            name: name.clone(),
-            strategy: strategy_name(group.strategy).to_owned(),
-            state: "running".to_owned(),
-            reason: String::new(),
-            services: group.services.clone(),
+        let before = self.board.groups();
+        let groups = self.config.groups.iter().map(|(name, group)| {
+            let known = before.iter().find(|known| known.name == *name);
+            let as_new = ("running".to_owned(), String::new());
+            let (state, reason) =
+                known.map_or(as_new, |known| (known.state.clone(), known.reason.clone()));
+            status::Group {
+                name: name.clone(),
+                strategy: strategy_name(group.strategy).to_owned(),
+                state,
+                reason,
+                services: group.services.clone(),
+            }
         });
         self.board.set_groups(groups.collect());
     }
@@ -359,7 +369,7 @@ fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Daemon => "daemon",
         Kind::Oneshot => "oneshot",
-        Kind::Timer { .. } => "timer",
+        Kind::Timer { .. } => TIMER,
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Board {
 /// Kinds of ends that are counted, in the order of [`Entry::exit_counts`].
 const EXIT_KINDS: [&str; 6] = ["exit_0", "exit_nonzero", "signal", "oom", "not_started", "unknown"];
 
+/// The kind whose runs are no restarts.
+pub(super) const TIMER: &str = "timer";
+
 /// The record of one service.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -43,7 +46,9 @@ pub(super) struct Entry {
     pub(super) pid: Option<u32>,
     pub(super) generation: u64,
     pub(super) started: Option<Timestamp>,
-    pub(super) restarts: u64,
+    restarts: u64,
+    /// The next start is no restart: somebody asked for it.
+    asked_for: bool,
     pub(super) next_start: Option<Timestamp>,
     pub(super) status_text: Option<String>,
     pub(super) probe: Option<String>,
@@ -77,6 +82,7 @@ impl Entry {
             generation: 0,
             started: None,
             restarts: 0,
+            asked_for: false,
             next_start: None,
             status_text: None,
             probe: None,
@@ -89,9 +95,16 @@ impl Entry {
         }
     }
 
+    /// Its next start is by hand or by the config: restarts are counted from there.
+    pub(super) fn starts_afresh(&mut self) {
+        self.restarts = 0;
+        self.asked_for = true;
+    }
+
     /// A new process is there.
     pub(super) fn began(&mut self, pid: u32, generation: u64, at: Timestamp) {
-        if self.generation != 0 && self.generation != generation {
+        let asked_for = std::mem::take(&mut self.asked_for) || self.kind == TIMER;
+        if !asked_for && self.generation != 0 && self.generation != generation {
             self.restarts += 1;
             self.restarts_in_all += 1;
         }
@@ -156,9 +169,13 @@ impl Board {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// State, process and generation of a service, without sampling it.
+    /// State, process and last generation of a service, without sampling it. A generation whose process could not
+    /// be made counts: it was tried.
     pub(crate) fn glance(&self, name: &str) -> Option<(State, Option<u32>, u64)> {
-        self.lock().get(name).map(|entry| (entry.state, entry.pid, entry.generation))
+        self.lock().get(name).map(|entry| {
+            let tried = entry.exits.front().map_or(0, |exit| exit.generation);
+            (entry.state, entry.pid, entry.generation.max(tried))
+        })
     }
 
     /// State, process and reason of a service.
@@ -300,6 +317,7 @@ impl Entry {
             generation: self.generation,
             started: self.started,
             restarts: self.restarts,
+            asked_for: self.asked_for,
             next_start: self.next_start,
             status_text: self.status_text.clone(),
             probe: self.probe.clone(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::journal::{Entry, Journal};
@@ -67,6 +68,8 @@ impl Context {
             detected.map_err(refused).ok()
         });
         let notify_dir = run.join("notify");
+        // What a killed cafe left: services that still run are heard on a new socket of the same name.
+        let _ = std::fs::remove_dir_all(&notify_dir);
         std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
         Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
@@ -87,9 +90,10 @@ impl Context {
         Family::new(&self.state_id, name.as_str(), main)
     }
 
-    /// The socket a service notifies us on.
-    pub(super) fn notify_path(&self, name: &Name) -> PathBuf {
-        self.notify_dir.join(name.as_str())
+    /// The socket an incarnation notifies us on. Each has its own: that of the last one may be removed after that of
+    /// the next one was made.
+    pub(super) fn notify_path(&self, name: &Name, generation: u64) -> PathBuf {
+        self.notify_dir.join(format!("{name}.{generation}"))
     }
 
     // ---- cgroups ----
@@ -230,9 +234,24 @@ impl Context {
 
     // ---- after a crash ----
 
-    /// What the journal knows to run.
+    /// What runs: what the journal knows, and main processes it does not know because cafe ended between the
+    /// start of a process and its entry.
     pub(super) fn running(&self) -> BTreeMap<Name, Entry> {
-        self.journal.running()
+        let mut running = self.journal.running();
+        let marked = family::marked(&self.state_id).unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "processes of an earlier cafe not looked for");
+            Vec::new()
+        });
+        for found in marked.iter().filter(|found| found.session == found.process.pid) {
+            let Ok(name) = found.service.parse::<Name>() else { continue };
+            running.entry(name).or_insert_with(|| Entry {
+                generation: 1,
+                pid: found.process.pid,
+                start_time: found.process.start_time,
+                since: Timestamp::now(),
+            });
+        }
+        running
     }
 
     /// The process of an entry, if it is still there.

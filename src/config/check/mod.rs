@@ -13,6 +13,7 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -75,7 +76,7 @@ pub(super) fn config(reader: &mut Reader<'_>, documents: &mut [Fields], source: 
         source,
         files: Vec::new(),
         revision: String::new(),
-        services: drafts.into_iter().map(|(name, draft)| (name, draft.service)).collect(),
+        services: drafts.into_iter().map(|(name, draft)| (name, Arc::new(draft.service))).collect(),
         groups: group_drafts.into_iter().map(|(name, draft)| (name, draft.group)).collect(),
         daemon,
     }

@@ -35,7 +35,7 @@ fn with_service(fields: &str) -> String {
 
 /// The service `web` with these fields besides its command.
 fn service(fields: &str) -> Service {
-    loaded(&with_service(fields)).services.swap_remove("web").expect("the service")
+    loaded(&with_service(fields)).services["web"].as_ref().clone()
 }
 
 /// The errors of `text`, one per line: `C004 3:9 message (hint)`.

@@ -10,6 +10,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use super::error::Error;
 pub use client::{Client, EventStream, LineStream};
 pub use words::{
     Acted, Change, ConfigView, ErrorBody, Goal, LogLine, LogQuery, Notice, Outcome, Peer, Plan,

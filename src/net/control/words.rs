@@ -156,7 +156,7 @@ pub struct Acted {
 pub struct Change {
     /// Which service.
     pub name: Name,
-    /// `changed`, `unchanged` or `failed`.
+    /// `changed`, `unchanged`, `failed` or `pending`.
     pub outcome: Outcome,
     /// Its state before.
     pub from: State,
@@ -182,6 +182,8 @@ pub enum Outcome {
     Unchanged,
     /// It did not get there; the reason says why.
     Failed,
+    /// Not known when the wait was over: it goes on.
+    Pending,
 }
 
 /// The config in force, secrets masked: the answer to `GET /v1/config`.

@@ -1,3 +1,5 @@
+//! Limits, kills and ends of real cgroups; skipped with a printed reason where none are delegated.
+
 use std::ffi::OsString;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What real services leave behind, found and ended: forks, sessions of their own, orphans.
+
 use std::ffi::OsString;
 use std::io::BufRead as _;
 use std::os::fd::OwnedFd;

@@ -1,3 +1,5 @@
+//! Messages read, a service told from strangers, and what cafe tells its own manager.
+
 use std::ffi::OsString;
 use std::time::Duration;
 

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub gaps: Array<Gap>,
     /// First number above all targets.
     pub floor: c_int,
+    /// First number above all sources: what lies there is not even copied.
+    pub copied: u32,
     /// `cgroup.procs` of the cgroup to join, or -1.
     pub cgroup_procs: c_int,
     /// Written by the child.
@@ -124,6 +126,7 @@ unsafe fn prepare(plan: &mut Plan) -> Result<(), (Step, c_int)> {
             check(Step::Cgroup, written)?;
         }
         reset_signals()?;
+        take_own_table(plan.copied)?;
         take_descriptors(plan)?;
         read_own_stat(&mut plan.report)?;
         if let Some(mask) = plan.umask {
@@ -179,6 +182,15 @@ unsafe fn unblock_signals() -> Result<(), (Step, c_int)> {
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, old, 8_usize)
     };
     check(Step::Signals, result)
+}
+
+/// Until here the table was cafe's own. The kernel copies only what lies below `copied`: a start costs the same
+/// however many descriptors cafe has.
+unsafe fn take_own_table(copied: u32) -> Result<(), (Step, c_int)> {
+    let flags = libc::CLOSE_RANGE_UNSHARE;
+    // SAFETY: plain numbers; the table closed from is the copy made by the call.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, copied, u32::MAX, flags) };
+    check(Step::Descriptors, result)
 }
 
 unsafe fn take_descriptors(plan: &mut Plan) -> Result<(), (Step, c_int)> {

@@ -58,7 +58,8 @@ impl Drop for Stack {
 /// Runs `entry(argument)` in a child, and returns its id and descriptor once it has executed a program or ended.
 ///
 /// # Safety
-/// `entry` shares all memory with the callers' process and runs beside its other threads: it may only make
+/// `entry` shares the descriptor table with the caller's process, and must leave it as it is until it has taken its
+/// own (`CLOSE_RANGE_UNSHARE`). It shares all memory with the callers' process and runs beside its other threads: it may only make
 /// system calls, must not allocate, lock, panic or return to its caller's frames. All signals must be blocked
 /// in the calling thread. `argument` must be valid for it.
 pub(super) unsafe fn vfork(
@@ -66,7 +67,8 @@ pub(super) unsafe fn vfork(
     entry: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
 ) -> io::Result<(u32, OwnedFd)> {
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags =
+        libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: c_int = -1;
     // SAFETY: the stack is large enough, exclusively borrowed, and unused again when this returns
     // (CLONE_VFORK); the kernel writes the descriptor to `pidfd` (CLONE_PIDFD); the rest is the caller's.

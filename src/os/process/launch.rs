@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::child::{self, Array, Gap, Ids, Limit, Move, Plan, Report, Step};
 use super::clone::{Stack, vfork};
+use super::stage::Stage;
 use super::{Child, Command, credentials, resolve};
 use crate::os::children::Children;
 use crate::os::procfs::STAT_BYTES;
@@ -19,19 +20,34 @@ use crate::os::{Error, pidfd, procfs};
 pub(super) struct Launcher {
     stack: Stack,
     null: OwnedFd,
+    stage: Stage,
     children: Arc<Children>,
 }
 
 impl Launcher {
     pub(super) fn new(children: Arc<Children>) -> io::Result<Self> {
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?.into();
-        Ok(Self { stack: Stack::new()?, null, children })
+        Ok(Self { stack: Stack::new()?, stage: Stage::new(&null)?, null, children })
     }
 
     /// Returns once the program runs or the start has failed, with nothing left of it.
     pub(super) fn launch(&mut self, command: &Command) -> Result<Child, Error> {
         let mut prepared = Prepared::of(command, &self.null)?;
-        let mut plan = prepared.plan(command);
+        let staged = self.stage.fill(&mut prepared.moves, &self.null);
+        let launched = match staged {
+            Ok(()) => self.launch_staged(command, &mut prepared),
+            Err(source) => Err(prepared.failed("hand over the descriptors", source)),
+        };
+        self.stage.clear(&self.null);
+        launched
+    }
+
+    fn launch_staged(
+        &mut self,
+        command: &Command,
+        prepared: &mut Prepared,
+    ) -> Result<Child, Error> {
+        let mut plan = prepared.plan(command, self.stage.end());
         let children = Arc::clone(&self.children);
         let _reaper_out = children.shared_blocking();
         let cloned = {
@@ -106,7 +122,7 @@ impl Prepared {
         })
     }
 
-    fn plan(&mut self, command: &Command) -> Plan {
+    fn plan(&mut self, command: &Command, copied: u32) -> Plan {
         Plan {
             program: self.program_text.as_ptr(),
             argv: self.argv.pointers.as_ptr(),
@@ -124,6 +140,7 @@ impl Prepared {
             moves: Array::of(&mut self.moves),
             gaps: Array::of(&mut self.gaps),
             floor: self.floor,
+            copied,
             cgroup_procs: self.cgroup_procs.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             report: Report { failed: None, stat: [0; STAT_BYTES], stat_length: 0 },
         }

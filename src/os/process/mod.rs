@@ -10,6 +10,7 @@ mod handle;
 mod launch;
 mod resolve;
 mod spawner;
+mod stage;
 #[cfg(test)]
 mod tests;
 

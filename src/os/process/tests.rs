@@ -1,3 +1,5 @@
+//! Real starts and their failures: credentials, descriptors, limits, adoption, many at once.
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
@@ -364,4 +366,40 @@ async fn without_descriptors_a_start_fails_clearly_and_works_again_later() {
         assert_eq!(child.wait().await.expect("ends").cause, Cause::Code(0));
     })
     .await;
+}
+
+#[tokio::test]
+async fn any_number_of_descriptors_is_handed_over_and_none_is_kept() {
+    let spawner = spawner();
+    for _ in 0..3 {
+        let (mut reader, writer) = std::io::pipe().expect("pipe");
+        let writer = Arc::new(OwnedFd::from(writer));
+        let mut many = shell("for n in 3 4 5 6 7 8 9; do eval \"echo $n >&$n\"; done");
+        // More than the launcher keeps places for, and high ones.
+        many.descriptors = (3..40).map(|target| (target, Arc::clone(&writer))).collect();
+        drop(writer);
+        let child = spawner.spawn(many).await.expect("starts");
+        let mut text = String::new();
+        reader
+            .read_to_string(&mut text)
+            .expect("reads to the end: no writer is left, here least of all");
+        assert_eq!(text.split_whitespace().collect::<String>(), "3456789");
+        child.wait().await.expect("ends");
+    }
+}
+
+#[tokio::test]
+async fn a_child_never_changes_the_descriptors_of_cafe() {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |descriptor: i32| {
+        let file = fs::metadata(format!("/proc/self/fd/{descriptor}")).expect("is open");
+        (file.dev(), file.ino())
+    };
+    let standard = [identity(0), identity(1), identity(2)];
+    let (_, text) = run(shell("echo said")).await;
+    assert_eq!(text, "said\n");
+    let mut refused = shell("true");
+    refused.cwd = "/no/such/directory".into();
+    refusal(refused).await;
+    assert_eq!([identity(0), identity(1), identity(2)], standard);
 }

@@ -192,6 +192,9 @@ impl Machine {
         let free = self.children.iter().position(Option::is_none).filter(|_| self.has_free_slot());
         let slot = free.unwrap_or(self.children.len());
         if slot == self.children.len() {
+            // Most machines have one child for ever: no room for more is made beforehand.
+            self.children.reserve_exact(1);
+            self.order.reserve_exact(1);
             self.children.push(None);
         }
         self.children[slot] = Some(Child::new(spec));

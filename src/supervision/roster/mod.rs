@@ -197,6 +197,13 @@ impl Roster {
         (member.level == Level::Gated).then(|| member.waits.clone().unwrap_or(Waits::Permit))
     }
 
+    /// The group a scope is, and what its machine says of it; nothing for the scope of a single member.
+    #[must_use]
+    pub fn group_state(&self, id: ScopeId) -> Option<(&Name, State)> {
+        let scope = self.scopes.get(&id)?;
+        Some((scope.group.as_ref()?, scope.machine.phase()))
+    }
+
     /// Whether the driver was told to stop a member and did not yet say that it ended.
     #[must_use]
     pub fn is_stopping(&self, id: MemberId) -> bool {
@@ -210,8 +217,8 @@ impl Roster {
     }
 
     /// How a scope ended, if it did.
-    #[must_use]
-    pub fn scope_ended(&self, id: ScopeId) -> Option<Ended> {
+    #[cfg(test)]
+    fn scope_ended(&self, id: ScopeId) -> Option<Ended> {
         match self.scopes.get(&id)?.machine.phase() {
             State::Ended(ended) => Some(ended),
             State::Running | State::ShuttingDown => None,

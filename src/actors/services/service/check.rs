@@ -72,14 +72,11 @@ impl State {
     }
 
     fn up(&mut self, myself: &ActorRef<Msg>, evidence: Option<String>) {
-        let hears_notifications = self.hears_notifications();
         let Some(instance) = self.instance.as_mut() else { return };
         instance.phase = Phase::Up;
         instance.was_up = true;
         instance.deadline = None;
-        if !hears_notifications {
-            instance.checks.clear();
-        }
+        instance.checks.clear();
         let generation = instance.generation;
         self.report(Report::Up { evidence });
         self.set_watchdog(myself, generation, None);
@@ -236,7 +233,7 @@ impl State {
         let (me, context) = (myself.clone(), self.context.clone());
         let Some(instance) = self.current(generation) else { return };
         let Some(family) = instance.family.clone() else { return };
-        instance.checks.push(task::spawn("main pid", async move {
+        instance.hearing.push(task::spawn("main pid", async move {
             if context.is_member(&family, pid).await {
                 let _ = me.cast(Msg::MainPid { generation, pid });
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use nix::unistd::{Gid, Uid};
@@ -14,9 +15,9 @@ use super::{Msg, State};
 use crate::config::{self, Ready};
 use crate::logs;
 use crate::os::notify::Socket;
-use crate::os::process::{self, Command, Resource};
+use crate::os::process::{Account, Command, Resource};
 use crate::supervision::task;
-use crate::types::error::Code;
+use crate::types::error::{Code, chain};
 
 /// Why a process could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +55,9 @@ impl State {
         &self,
         myself: &ActorRef<Msg>,
         instance: &mut Instance,
+        account: Option<&Account>,
     ) -> Result<Command, Error> {
         let config = &self.config;
-        let account = match (&config.user, &config.group) {
-            (None, None) => None,
-            (user, group) => Some(process::lookup(user.as_deref(), group.as_deref())?),
-        };
         let owner = account.map(|account| (account.uid, account.gid));
         let (stdout_reader, stdout) = logs::pipe(owner.map(ids))?;
         let (stderr_reader, stderr) = logs::pipe(owner.map(ids))?;
@@ -95,9 +93,45 @@ impl State {
         })
     }
 
+    /// A process that was found running: its output and its notifications are heard again. What it wrote
+    /// meanwhile is still in its pipes.
+    pub(super) fn listen_again(&mut self, myself: &ActorRef<Msg>, pid: u32) {
+        let Some(mut instance) = self.instance.take() else { return };
+        let heard = self.reattach(&instance, pid).and_then(|()| {
+            if !self.hears_notifications() {
+                return Ok(());
+            }
+            // The socket belonged to the user of the service, and is to belong to it again.
+            let owner = std::fs::metadata(format!("/proc/{pid}")).ok();
+            let owner = owner.map(|process| (process.uid(), process.gid()));
+            self.listen_for_notify(myself, &mut instance, owner, &mut BTreeMap::new())
+        });
+        if let Err(error) = heard {
+            tracing::warn!(service = %self.name, error = chain(&error), "output of a found process not heard");
+        }
+        self.instance = Some(instance);
+    }
+
+    fn reattach(&self, instance: &Instance, pid: u32) -> Result<(), Error> {
+        let (stdout, stderr) = (logs::adopt(pid, 1)?, logs::adopt(pid, 2)?);
+        self.context.pump.attach(logs::Source {
+            service: self.name.clone(),
+            generation: instance.generation,
+            stdout,
+            stderr,
+            options: super::super::context::sink_options(&self.config.log),
+            watch_for: None,
+        })?;
+        Ok(())
+    }
+
     /// What the service finds in its environment: a few variables of cafe's own, its own, and its mark.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut env = self.context.base_env.clone();
+        if self.config.user.is_some() {
+            // The spawner gives it that of the user.
+            env.remove("HOME");
+        }
         env.extend(self.config.env.clone());
         env.insert("CAFE_SERVICE".to_owned(), self.context.mark(&self.name));
         env
@@ -123,14 +157,14 @@ impl State {
         owner: Option<(u32, u32)>,
         env: &mut BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let path = self.context.notify_path(&self.name);
+        let path = self.context.notify_path(&self.name, instance.generation);
         let socket = Socket::bind(&path, owner.map(|(uid, _)| uid))?;
         env.insert("NOTIFY_SOCKET".to_owned(), path.to_string_lossy().into_owned());
         if let Some(interval) = self.config.watchdog {
             env.insert("WATCHDOG_USEC".to_owned(), interval.as_micros().to_string());
         }
         let (me, generation) = (myself.clone(), instance.generation);
-        instance.checks.push(task::spawn("notify socket", async move {
+        instance.hearing.push(task::spawn("notify socket", async move {
             while let Ok(received) = socket.receive().await {
                 let notification = received.message;
                 if me.cast(Msg::Notified { generation, notification }).is_err() {

@@ -14,6 +14,7 @@
 //! ```
 
 mod check;
+mod ending;
 mod instance;
 pub(crate) mod launch;
 mod timer;
@@ -30,7 +31,7 @@ use crate::config;
 use crate::os;
 use crate::os::notify::Message as Notification;
 use crate::os::pidfd::Exit;
-use crate::os::process::Child;
+use crate::os::process::{Account, Child};
 use crate::types::name::Name;
 
 /// How the supervisor reaches a service; cheap to clone.
@@ -70,6 +71,11 @@ impl Handle {
         self.send(Msg::Ready { generation, evidence: format!("wrote `{line}`") });
     }
 
+    /// Which incarnation of the actor this reaches.
+    pub(super) fn actor_id(&self) -> ractor::ActorId {
+        self.actor.get_id()
+    }
+
     /// Ends the actor; its process is left to whoever comes next.
     pub(super) fn dismiss(&self) {
         self.actor.stop(None);
@@ -94,6 +100,10 @@ pub(super) enum Msg {
     Update(Arc<config::Service>),
     Due {
         arming: u64,
+    },
+    LookedUp {
+        generation: u64,
+        result: Result<Account, os::Error>,
     },
     Spawned {
         generation: u64,
@@ -226,6 +236,7 @@ impl Actor for Service {
             Msg::RunNow => state.run_now(&myself),
             Msg::Update(config) => state.config = config,
             Msg::Due { arming } => state.due(&myself, arming),
+            Msg::LookedUp { generation, result } => state.looked_up(&myself, generation, result),
             Msg::Spawned { generation, result } => state.spawned(&myself, generation, result),
             Msg::Ready { generation, evidence } => state.ready(&myself, generation, evidence),
             Msg::ReadinessExpired { generation } => state.readiness_expired(&myself, generation),

@@ -4,15 +4,17 @@ mod derive;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use self::derive::{Because, Facts, state_of};
 use super::{Member, State};
 use crate::config::Kind;
-use crate::supervision::machine::{Ended, Phase};
-use crate::supervision::roster::{Cause, MemberId, Notice, Waits};
+use crate::supervision::machine::{Ended, Phase, State as Phased};
+use crate::supervision::roster::{Cause, MemberId, Notice, ScopeId, Waits};
 use crate::types::error::Code;
 use crate::types::event;
 use crate::types::name::Name;
@@ -25,8 +27,29 @@ impl State {
         for notice in self.roster.take_notices() {
             self.note(notice);
         }
-        for id in self.roster.take_touched() {
-            self.show(id);
+        let touched = self.roster.take_touched();
+        for id in &touched {
+            self.show(*id);
+        }
+        let scopes = touched.iter().filter_map(|id| self.roster.scope_of(*id));
+        for scope in scopes.collect::<BTreeSet<ScopeId>>() {
+            self.show_group_state(scope);
+        }
+    }
+
+    /// A group that runs again, or was stopped by hand; one that ended because of a member is told by `note_ending`.
+    fn show_group_state(&self, scope: ScopeId) {
+        let Some((group, state)) = self.roster.group_state(scope) else { return };
+        let stopping = !self.waiting_for_end.is_empty();
+        match state {
+            Phased::Running => self.board.set_group_state(group, "running", ""),
+            Phased::Ended(Ended::Shutdown) if stopping => {
+                self.board.set_group_state(group, "stopped", "cafe is stopping");
+            }
+            Phased::Ended(Ended::Shutdown) => {
+                self.board.set_group_state(group, "stopped", "stopped by hand");
+            }
+            Phased::Ended(_) | Phased::ShuttingDown => {}
         }
     }
 
@@ -122,7 +145,7 @@ impl State {
                 let delay = show_duration(until.saturating_sub(self.now()));
                 let limit =
                     if held { "restart limit reached, held at the longest delay; " } else { "" };
-                format!("{}; {limit}try {attempt} in {delay}", last_exit(member))
+                format!("{}; {limit}try {attempt} after {delay}", last_exit(member))
             }
             Because::NotStarted => said("not started"),
             Because::ByHand => said("stopped by hand"),
@@ -221,12 +244,13 @@ fn waiting_reason(waits: &Waits) -> String {
 }
 
 fn timer_reason(member: &Member, next: Timestamp) -> String {
-    let in_time = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+    // The reason stands until the run: a time stays true, a distance does not.
+    let next = next.to_zoned(TimeZone::system()).strftime("%F %T");
     let last = match &member.last_exit {
         Some(_) => format!("last run {}", last_exit(member)),
         None => "has not run yet".to_owned(),
     };
-    format!("next run in {}; {last}", show_duration(in_time))
+    format!("next run at {next}; {last}")
 }
 
 fn last_exit(member: &Member) -> String {

@@ -1,0 +1,72 @@
+# `make run` and `make test` are all there is to know; the rest is for daily work.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The config that `make run` runs.
+CONFIG ?= cafe.ron
+
+.PHONY: help
+help: ## say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+.PHONY: run
+run: prerequisites ## build cafe and run the services of cafe.ron (or CONFIG=FILE) until Ctrl-C
+	@cargo run --quiet --locked -- run $(CONFIG)
+
+.PHONY: test
+test: prerequisites test-prerequisites ## format, lints, documentation and every test
+	@# Warnings are errors here and nowhere else: a newer compiler must not break a user's build.
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	if cargo nextest --version >/dev/null 2>&1; then \
+	    echo "cargo nextest run --locked"; \
+	    cargo nextest run --locked 2>&1 | tee "$$log"; \
+	else \
+	    echo "cargo test --locked"; \
+	    cargo test --locked 2>&1 | tee "$$log"; \
+	fi; \
+	echo "make test: format, lints, documentation and tests are good:"; \
+	grep -E '^ *Summary|^test result:' "$$log" | grep -v ' 0 passed; 0 failed; 0 ignored' || true
+
+.PHONY: bench
+bench: prerequisites ## measure cafe against its peers; writes docs/benchmarks.md (takes long)
+	@if [ -f bench/supervisors.py ]; then python3 bench/supervisors.py; else bench/logs.sh; fi
+
+.PHONY: fmt
+fmt: ## format the sources
+	@cargo fmt
+
+.PHONY: install
+install: prerequisites ## build an optimised cafe and put it where cargo puts programs
+	@cargo install --locked --path .
+
+.PHONY: clean
+clean: ## remove what was built
+	@cargo clean
+
+# ---- what must be there ----
+
+# Node is not needed: this version has no web pages.
+.PHONY: prerequisites
+prerequisites:
+	@if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then \
+	    echo "cafe needs Rust, which is not here: https://rustup.rs" >&2; exit 1; \
+	fi; \
+	wanted=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	found=$$(rustc --version | cut -d ' ' -f 2); \
+	if [ "$$(printf '%s\n' "$$wanted" "$${found%%-*}" | sort -V | head -n 1)" != "$$wanted" ]; then \
+	    echo "cafe needs Rust $$wanted or newer, this is $$found: rustup update stable" >&2; exit 1; \
+	fi; \
+	if ! command -v cc >/dev/null; then \
+	    echo "cafe needs a C compiler, which Rust links with: apt-get install gcc libc6-dev" >&2; exit 1; \
+	fi
+
+.PHONY: test-prerequisites
+test-prerequisites:
+	@if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then \
+	    echo "the tests need rustfmt and clippy: rustup component add rustfmt clippy" >&2; exit 1; \
+	fi

@@ -1,0 +1,201 @@
+//! The end of an incarnation: asked for or not, until nothing of it is left and its supervisor knows.
+
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::time::Instant;
+
+use super::super::report::{EndedHow, Report};
+use super::instance::{Instance, Phase};
+use super::{Msg, State};
+use crate::config;
+use crate::os::pidfd::Exit;
+use crate::supervision::task;
+use crate::types::error::chain;
+use crate::types::exit::{Cause, PostMortem};
+
+/// Longest wait for the last lines of an ended incarnation.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Ends the incarnation by order of the supervisor.
+    pub(super) fn stop(&mut self, myself: &ActorRef<Msg>, trigger: String) {
+        let was_armed = self.armed.take().is_some();
+        self.run_owed = false;
+        let Some(instance) = self.instance.as_mut() else {
+            if was_armed {
+                self.report(Report::Disarmed);
+            }
+            // Otherwise it ended meanwhile: its report is on its way and answers this order.
+            return;
+        };
+        instance.ordered = true;
+        self.end(myself, trigger);
+    }
+
+    /// Ends the incarnation for a reason; `exited` or `cleared` follow.
+    pub(super) fn end(&mut self, myself: &ActorRef<Msg>, trigger: String) {
+        let Some(instance) = self.instance.as_mut() else { return };
+        if matches!(instance.phase, Phase::Stopping | Phase::Clearing) {
+            return;
+        }
+        instance.trigger.get_or_insert(trigger);
+        let spawning = instance.phase == Phase::Spawning;
+        instance.phase = Phase::Stopping;
+        instance.checks.clear();
+        instance.watchdog = None;
+        if !spawning {
+            self.send_stop(myself);
+        }
+    }
+
+    pub(super) fn send_stop(&mut self, myself: &ActorRef<Msg>) {
+        let stop = self.config.stop;
+        let Some(instance) = self.instance.as_mut() else { return };
+        instance.stop_began = Some(Instant::now());
+        if let Some(family) = &instance.family
+            && let Err(error) = family.signal_group(stop.signal)
+        {
+            tracing::error!(service = %self.name, error = chain(&error), "stop signal not sent");
+        }
+        if let (Some(child), Some(family)) = (&instance.child, &instance.family)
+            && child.pid() != family.main
+        {
+            // A main process that it named itself may have left the group.
+            let _ = child.signal(stop.signal);
+        }
+        self.report(Report::Stopping);
+        self.set_stop_deadline(myself, stop.timeout);
+    }
+
+    pub(super) fn set_stop_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
+        let Some(instance) = self.instance.as_mut() else { return };
+        let generation = instance.generation;
+        let myself = myself.clone();
+        instance.deadline = Some(task::spawn("stop deadline", async move {
+            tokio::time::sleep(timeout).await;
+            let _ = myself.cast(Msg::StopExpired { generation });
+        }));
+    }
+
+    /// The stop took too long: everything is killed.
+    pub(super) fn stop_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
+        let timeout = crate::types::unit::show_duration(self.config.stop.timeout);
+        let Some(instance) = self.current(generation) else { return };
+        match instance.phase {
+            Phase::Stopping => {
+                let trigger = instance.trigger.get_or_insert_default();
+                trigger.push_str(&format!("; still there after {timeout}, killed"));
+                self.clear(myself, Duration::ZERO);
+            }
+            // What is left has its own deadline.
+            Phase::Clearing | Phase::Spawning | Phase::Starting | Phase::Up => {}
+        }
+    }
+
+    // ---- the end ----
+
+    pub(super) fn exited(&mut self, myself: &ActorRef<Msg>, generation: u64, exit: Exit) {
+        let timeout = self.config.stop.timeout;
+        let Some(instance) = self.current(generation) else { return };
+        instance.exit = Some(exit);
+        instance.phase = Phase::Clearing;
+        instance.checks.clear();
+        instance.hearing.clear();
+        instance.watchdog = None;
+        instance.watch = None;
+        instance.deadline = None;
+        // What it leaves behind gets the rest of the time that a stop has.
+        let spent = instance.stop_began.map_or(Duration::ZERO, |began| began.elapsed());
+        if self.is_clear() {
+            return self.finish(myself, 0);
+        }
+        self.clear(myself, timeout.saturating_sub(spent));
+    }
+
+    /// The cheap look: certainly nothing left.
+    fn is_clear(&self) -> bool {
+        self.context.certainly_clear(&self.name)
+    }
+
+    /// Ends what is left: asks, waits for `grace`, kills, and looks until nothing is there.
+    fn clear(&mut self, myself: &ActorRef<Msg>, grace: Duration) {
+        let (name, context, signal) =
+            (self.name.clone(), self.context.clone(), self.config.stop.signal);
+        let Some(instance) = self.instance.as_mut() else { return };
+        let Some(family) = instance.family.clone() else { return };
+        let asked = instance.stop_began.is_some();
+        let (generation, myself) = (instance.generation, myself.clone());
+        instance.deadline = Some(task::spawn("clear", async move {
+            let left_behind = context.clear(&name, &family, signal, asked, grace).await;
+            let _ = myself.cast(Msg::Cleared { generation, left_behind });
+        }));
+    }
+
+    pub(super) fn cleared(&mut self, myself: &ActorRef<Msg>, generation: u64, left_behind: usize) {
+        let Some(instance) = self.current(generation) else { return };
+        if instance.exit.is_none() {
+            // Killed while it was stopping: the exit of the main process is on its way.
+            return;
+        }
+        self.finish(myself, left_behind);
+    }
+
+    fn finish(&mut self, myself: &ActorRef<Msg>, left_behind: usize) {
+        let Some(mut instance) = self.instance.take() else { return };
+        let mut cause = instance.exit.as_ref().map_or(Cause::Unknown, |exit| exit.cause);
+        if self.context.oom_kills(&self.name) > instance.oom_kills_before
+            && matches!(cause, Cause::Signal { signal: 9, .. })
+            && instance.trigger.is_none()
+        {
+            cause = Cause::OutOfMemory;
+        }
+        if left_behind > 0 {
+            let trigger = instance.trigger.get_or_insert_with(|| "ended by itself".to_owned());
+            let processes = if left_behind == 1 { "process" } else { "processes" };
+            trigger.push_str(&format!("; also ended: {left_behind} {processes} left behind"));
+        }
+        self.context.journal.ended(&self.name, instance.generation);
+        let post_mortem = instance.post_mortem(cause);
+        self.conclude(myself, &instance, post_mortem);
+    }
+
+    /// The last lines follow by themselves: no restart waits for a log.
+    fn report_last_lines(&self, generation: u64) {
+        let excerpt = self.context.finish_log(&self.name, generation);
+        let reporter = self.reporter.clone();
+        task::spawn("last lines", async move {
+            let lines = match excerpt {
+                Some(excerpt) => tokio::time::timeout(LAST_LINES, excerpt).await,
+                None => return reporter.send(Report::LastLines { generation, lines: Vec::new() }),
+            };
+            let lines = lines.ok().and_then(Result::ok).map(|excerpt| excerpt.lines);
+            reporter.send(Report::LastLines { generation, lines: lines.unwrap_or_default() });
+        })
+        .detach();
+    }
+
+    /// Tells the supervisor, in the words its machine understands, and starts what is owed.
+    pub(super) fn conclude(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        instance: &Instance,
+        post_mortem: PostMortem,
+    ) {
+        let normal =
+            post_mortem.cause.is_normal() && (instance.ordered || instance.trigger.is_none());
+        let how = match self.config.kind {
+            config::Kind::Timer { .. } if !instance.ordered => EndedHow::Run,
+            config::Kind::Oneshot if post_mortem.cause != Cause::NotStarted => {
+                EndedHow::Ended { normal }
+            }
+            _ if instance.ordered || instance.was_up => EndedHow::Ended { normal },
+            _ => EndedHow::NeverUp,
+        };
+        self.report(Report::Ended { how, post_mortem });
+        self.report_last_lines(instance.generation);
+        if std::mem::take(&mut self.run_owed) {
+            self.launch(myself);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! `kill -9` of the daemon: its services run on, and the next daemon takes them over.
+
+mod lock;
+mod output;
+mod takeover;

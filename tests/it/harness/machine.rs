@@ -1,0 +1,73 @@
+//! Processes and cgroups as the kernel shows them, not as cafe does.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use cafe::os::cgroup::Hierarchy;
+use nix::sys::signal::{Signal, kill as send};
+use nix::unistd::Pid;
+
+/// Sends a signal to a process; one that has ended is no error.
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    let _ = send(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal);
+}
+
+/// Whether a process has ended (a zombie has).
+pub(crate) fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(_) => true,
+    }
+}
+
+/// What cafe puts before the service's name in `CAFE_SERVICE` for this state directory.
+pub(super) fn state_id(state_dir: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(state_dir).ok()?;
+    Some(format!("{:x}-{:x}", metadata.dev(), metadata.ino()))
+}
+
+/// Living processes that carry the mark of a state directory, with their command lines.
+pub(super) fn marked(state_id: &str) -> Vec<(u32, String)> {
+    let mark = format!("CAFE_SERVICE={state_id}/");
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let carries_mark = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+    };
+    pids.filter(carries_mark).filter(|&pid| !is_gone(pid)).map(|pid| (pid, title(pid))).collect()
+}
+
+/// Living processes of a state directory that lead a session, with the service they are marked with.
+pub(super) fn leaders(state_id: &str) -> Vec<(String, u32)> {
+    let mark = format!("CAFE_SERVICE={state_id}/");
+    let service = |pid: u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let entries = String::from_utf8_lossy(&environment).into_owned();
+        let found = entries.split('\0').find_map(|entry| entry.strip_prefix(&mark))?;
+        Some(found.to_owned())
+    };
+    let leads = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // State, parent, group, session (proc_pid_stat(5)).
+        let session = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3));
+        session.is_some_and(|session| session == pid.to_string())
+    };
+    let pids = marked(state_id).into_iter().map(|(pid, _)| pid).filter(|&pid| leads(pid));
+    pids.filter_map(|pid| Some((service(pid)?, pid))).collect()
+}
+
+fn title(pid: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// Removes the cgroups that a killed cafe left.
+pub(super) fn remove_cgroups(state_id: &str) {
+    let Ok(hierarchy) = Hierarchy::detect(state_id) else { return };
+    for (_, cgroup) in hierarchy.existing().unwrap_or_default() {
+        let _ = cgroup.kill();
+        let _ = cgroup.remove();
+    }
+    let _ = hierarchy.remove();
+}
