@@ -9,6 +9,9 @@ const MEDIAN: usize = 180;
 
 const DIRECTORIES: [&str; 3] = ["src", "tests", "bench"];
 
+/// The reason of what is started by tests as a program of its own, and must not run by itself.
+const NO_TEST: &str = "= \"no test: ";
+
 /// Path and text of every Rust file, tests included: they are read as often.
 fn rust_files() -> Vec<(String, String)> {
     let paths = DIRECTORIES.iter().flat_map(|directory| files_below(directory, "rs"));
@@ -63,7 +66,8 @@ fn nothing_is_left_for_later() {
     let mut offenders = Vec::new();
     for (path, text) in rust_files() {
         for (number, line) in text.lines().enumerate() {
-            if marks.iter().any(|mark| line.contains(mark.as_str())) {
+            let offends = marks.iter().any(|mark| line.contains(mark.as_str()));
+            if offends && !line.contains(NO_TEST) {
                 offenders.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
