@@ -16,6 +16,11 @@ impl Roster {
         }
     }
 
+    /// The member is being started and that takes as long as its work does (a oneshot): others may start meanwhile.
+    pub fn under_way(&mut self, id: MemberId) {
+        self.release_permit(id);
+    }
+
     /// The member ended before it was ready; nothing of it is left.
     pub fn start_failed(&mut self, id: MemberId, now: Duration) {
         if self.went_down(id) {

@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) unhealthy: bool,
     /// It is being told to end.
     pub(super) stopping: bool,
+    /// Its actor was ordered to end it.
+    pub(super) stop_ordered: bool,
     /// A timer that waits for its next run.
     pub(super) armed: bool,
     /// cafe itself is stopping.
@@ -32,7 +34,7 @@ pub(super) struct Facts {
 /// Which of the facts made the state: what the reason has to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Because {
-    /// It was sent its stop signal.
+    /// It was sent its stop signal, or is right now.
     Signalled,
     /// What its health check or readiness check said.
     Evidence,
@@ -71,8 +73,10 @@ pub(super) enum Because {
     LastExit,
     /// It ended too often.
     TooOften,
-    /// Its stop waits for others, or for the process to be made.
-    BeingEnded,
+    /// Its stop waits for those that depend on it.
+    Dependents,
+    /// Its process is ended as soon as it is made.
+    Overtaken,
 }
 
 /// The one state of a service, and what made it that.
@@ -83,7 +87,12 @@ pub(super) fn state_of(facts: &Facts) -> (State, Because) {
     // Decided, though its process may not know yet, or not exist yet: nothing but its end follows. The runs of a
     // timer come and go until it is disarmed.
     if facts.phase == Some(Phase::Stopping) && !facts.armed {
-        return (State::Stopping, Because::BeingEnded);
+        let because = match (facts.stop_ordered, facts.has_process) {
+            (false, _) => Because::Dependents,
+            (true, true) => Because::Signalled,
+            (true, false) => Because::Overtaken,
+        };
+        return (State::Stopping, because);
     }
     if facts.has_process {
         return match (facts.up, facts.unhealthy, facts.checked) {

@@ -119,6 +119,7 @@ impl State {
             checked: member.checked,
             unhealthy: member.unhealthy,
             stopping: member.stopping,
+            stop_ordered: self.roster.is_stopping(id),
             armed: member.next_run.is_some(),
             shutting_down: !self.waiting_for_end.is_empty(),
         };
@@ -161,10 +162,8 @@ impl State {
             Because::TooOften => {
                 format!("{}; restarted too often [{}]", last_exit(member), Code::GaveUp)
             }
-            Because::BeingEnded if self.has_process(&member.name) => {
-                said("stops once what depends on it is gone")
-            }
-            Because::BeingEnded => said("is being ended"),
+            Because::Dependents => said("stops once what depends on it is gone"),
+            Because::Overtaken => said("is being ended"),
         }
     }
 

@@ -19,6 +19,7 @@ const NOTHING: Facts = Facts {
     checked: false,
     unhealthy: false,
     stopping: false,
+    stop_ordered: false,
     armed: false,
     shutting_down: false,
 };
@@ -36,7 +37,11 @@ fn a_process_says_more_than_its_machine() {
     let stopping = Facts { stopping: true, ..unhealthy };
     assert_eq!(state_of(&stopping), (State::Stopping, Because::Signalled));
     let decided = Facts { phase: Some(Phase::Stopping), ..ready };
-    assert_eq!(state_of(&decided), (State::Stopping, Because::BeingEnded), "waits for dependents");
+    assert_eq!(state_of(&decided), (State::Stopping, Because::Dependents));
+    let ordered = Facts { stop_ordered: true, ..decided };
+    assert_eq!(state_of(&ordered), (State::Stopping, Because::Signalled));
+    let not_made = Facts { has_process: false, launched: true, ..ordered };
+    assert_eq!(state_of(&not_made), (State::Stopping, Because::Overtaken));
 }
 
 #[test]
@@ -77,6 +82,7 @@ fn facts(id: MemberId, roster: &Roster, actual: &Actual) -> Facts {
         checked: actual.kind == (Kind::Daemon { checked: true }),
         unhealthy: actual.unhealthy,
         stopping: actual.stopping,
+        stop_ordered: roster.is_stopping(id),
         armed: actual.armed,
         shutting_down: false,
     }

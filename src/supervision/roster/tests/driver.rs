@@ -152,6 +152,10 @@ impl World<'_> {
         actual.has_process = true;
         actual.real = Real::Starting(now + takes, good);
         let told_to_stop = actual.told_to_stop;
+        if kind == Kind::Oneshot {
+            actual.holds_permit = false;
+            self.roster.under_way(id);
+        }
         self.show(id);
         match kind {
             _ if told_to_stop => self.begin_stop(id),

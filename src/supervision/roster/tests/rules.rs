@@ -43,6 +43,23 @@ fn a_permit_is_held_until_the_answer_and_given_back_once() {
 }
 
 #[test]
+fn one_whose_start_is_its_work_does_not_keep_the_others_waiting() {
+    let mut stage = Stage::new();
+    let scope = stage.alone(MemberSpec { completes: true, ..transient("backup") });
+    stage.roster.boot_scope(scope);
+    stage.with(&["web", "report: backup"]);
+    stage.roster.set_parallel_starts(1);
+    assert_eq!(stage.told(), "+backup");
+    stage.roster.under_way(stage.id("backup"));
+    stage.roster.under_way(stage.id("backup"));
+    assert_eq!(stage.told(), "+web", "one permit given back once");
+    stage.started("web");
+    assert_eq!(stage.told(), "", "not completed yet");
+    stage.ended("backup");
+    assert_eq!(stage.told(), "+report");
+}
+
+#[test]
 fn a_member_that_waits_for_a_permit_loses_its_place_with_its_requirement() {
     let mut stage = Stage::of(&["db", "slow", "web: db"]);
     stage.roster.set_parallel_starts(2);
