@@ -12,10 +12,10 @@ mod script;
 mod wait;
 mod web;
 
-pub(crate) use daemon::{Cafe, Ended, program};
+pub(crate) use daemon::{Cafe, program};
 pub(crate) use machine::{is_gone, kill};
 pub(crate) use notifier::notifier_in;
 pub(crate) use output::{Told, is_installed, root, skip, told};
-pub(crate) use script::{IDLE, command, sh};
+pub(crate) use script::{IDLE, sh};
 pub(crate) use wait::{DEADLINE, eventually};
 pub(crate) use web::Web;

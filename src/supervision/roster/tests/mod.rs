@@ -1,5 +1,7 @@
 //! The rules one by one, in virtual time; the simulation looks for what nobody thought of.
 
+#![expect(clippy::print_stderr, reason = "what a failed or measured run tells")]
+
 mod checks;
 mod dependencies;
 pub(crate) mod driver;
