@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -103,7 +102,7 @@ def _kill_some(starts, count):
     for index in range(0, count, step):
         pid, _ = before = starts.current[index]
         killed = time.monotonic_ns()
-        os.kill(pid, signal.SIGKILL)
+        processes.kill(pid)
         again = starts.wait_new({index: before}, PATIENCE)
         if again is None:
             raise Failed(f"service {index} did not come back")
@@ -118,7 +117,7 @@ def _kill_all(starts):
     before = dict(starts.current)
     killed = time.monotonic_ns()
     for pid, _ in before.values():
-        os.kill(pid, signal.SIGKILL)
+        processes.kill(pid)
     back = starts.wait_new(before, PATIENCE)
     if back is None:
         missing = sum(starts.current[index] == start for index, start in before.items())

@@ -4,6 +4,7 @@ The harness is the reaper of everything it starts (PR_SET_CHILD_SUBREAPER): what
 becomes our child, so that it is counted and ended, never forgotten.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -121,6 +122,11 @@ class Ends:
         self.epoll.close()
         return last
 
+    def still_below_us(self):
+        """Descriptors of those that are (again) seen among our descendants now that they are held."""
+        living = descendants()
+        return [descriptor for descriptor, pid in self.open.items() if pid in living]
+
     def close(self):
         for descriptor in self.open:
             os.close(descriptor)
@@ -149,9 +155,16 @@ def end_all(seconds=20):
             raise TimeoutError(f"still there after SIGKILL: {living}")
         chosen = [pid for pid, name in living.items() if name not in PROBE_NAMES] or list(living)
         ends = Ends(chosen)
-        for pid in chosen:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        for descriptor in ends.still_below_us():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         ends.wait(5)
+
+
+def kill(pid):
+    """Kills a service; never whatever has its number by now."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+        name = file.read().strip()
+    if name not in PROBE_NAMES:
+        raise ProcessLookupError(f"{pid} is {name}, not a service")
+    os.kill(pid, signal.SIGKILL)

@@ -88,7 +88,7 @@ def _growth(small, large):
 HOW = [
     "## How",
     "",
-    "- The service is `bench/probe.c`, a static C program: it writes its index, its pid and the time its `main` began to "
+    "- The service is `bench/probe.c`, a static C program without a C library: it writes its index, its pid and the time it began to "
     "a FIFO, then pauses. All times are of the monotonic clock; the harness's own delay is not in them.",
     "- `floor` is `bench/floor.c`: `posix_spawn` in a loop on one thread, then wait and spawn again. It does nothing else.",
     "- cafe is a release build with its logs, its journal of running processes and its cgroups on, and delays between "

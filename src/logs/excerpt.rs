@@ -42,6 +42,9 @@ impl Excerpt {
 
 /// The last `length` bytes on disk of a service, from its current file and the one before it.
 pub(super) fn tail(root: &Path, service: &Name, length: usize) -> io::Result<Vec<u8>> {
+    if length == 0 {
+        return Ok(Vec::new());
+    }
     let directory = dir::of(root, service);
     let current = tail_of(&directory.join(dir::CURRENT), length)?;
     if current.len() == length {

@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use super::service::Service;
 use super::worker::Worker;
+use crate::logs::line::Micros;
 use crate::types::policy::OnFull;
 
 /// Bytes read from one pipe in one turn.
@@ -88,7 +90,9 @@ impl Worker {
                 }
             }
             self.unwatch(slot, stream);
-            let at = self.stamp(slot);
+            // A stamp needs the file open; a service that wrote nothing has none, and none is made for it here.
+            let has_partial = service_has_partial(self.services[slot].as_ref(), stream);
+            let at = if has_partial { self.stamp(slot) } else { Micros::default() };
             let Some(service) = self.services[slot].as_mut() else { return };
             service.inlets[stream].pipe = None;
             let mut disk = Vec::new();
@@ -142,6 +146,10 @@ impl Worker {
             tracing::error!(service = %service.name, %errno, "cannot leave a log pipe alone");
         }
     }
+}
+
+fn service_has_partial(service: Option<&Service>, stream: usize) -> bool {
+    service.is_some_and(|service| service.inlets[stream].framer.has_partial())
 }
 
 /// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.

@@ -110,6 +110,10 @@ impl Cgroup {
     /// # Errors
     /// When a process is still in it.
     pub fn remove(self) -> Result<(), Error> {
+        if fs::remove_dir(&self.path).is_ok() {
+            // As nearly always: the service made none below it.
+            return Ok(());
+        }
         for path in descendants(&self.path).into_iter().rev() {
             match fs::remove_dir(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
