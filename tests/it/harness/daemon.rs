@@ -10,8 +10,6 @@ use cafe::net::control::{Acted, Client, Verb};
 use cafe::types::status::{Service, Status};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
 use super::wait::{DEADLINE, eventually};
@@ -230,7 +228,7 @@ impl Drop for Cafe {
         let ended_well = self.daemon.take().is_none_or(end_in_time);
         let left = self.processes();
         for (pid, _) in &left {
-            kill(*pid, Signal::SIGKILL);
+            machine::kill_now(*pid);
         }
         if let Some(id) = machine::state_id(&self.path("state")) {
             machine::remove_cgroups(&id);
@@ -252,12 +250,8 @@ pub(crate) fn program(name: &str) -> Command {
 
 /// Tells a daemon to end; kills it when it does not, which is `false`.
 fn end_in_time(mut daemon: Child) -> bool {
-    kill(daemon.id(), Signal::SIGTERM);
-    let pid = Pid::from_raw(i32::try_from(daemon.id()).expect("a pid")).expect("a pid");
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a descriptor of the daemon");
-    let timeout = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
-    let in_time = ended.is_ok_and(|ready| ready > 0);
+    let pid = daemon.id();
+    let in_time = machine::ends_within(pid, DEADLINE, || kill(pid, Signal::SIGTERM));
     if !in_time {
         let _ = daemon.kill();
     }

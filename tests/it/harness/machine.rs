@@ -2,14 +2,34 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use cafe::os::cgroup::Hierarchy;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::DEADLINE;
 
 /// Sends a signal to a process; one that has ended is no error.
 pub(crate) fn kill(pid: u32, signal: Signal) {
     let _ = send(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal);
+}
+
+/// Kills a process and waits until it has ended: what is being killed still holds its cgroup.
+pub(super) fn kill_now(pid: u32) {
+    ends_within(pid, DEADLINE, || kill(pid, Signal::SIGKILL));
+}
+
+/// Whether a process ends in time after `tell`. Blocks until then.
+pub(super) fn ends_within(pid: u32, time: Duration, tell: impl FnOnce()) -> bool {
+    let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let Ok(pidfd) = pidfd_open(number, PidfdFlags::empty()) else { return true };
+    tell();
+    let timeout = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
+    ended.is_ok_and(|ready| ready > 0)
 }
 
 /// Whether a process has ended (a zombie has).

@@ -3,6 +3,7 @@
 use cafe::net::control::Verb;
 use cafe::types::event::Kind;
 use cafe::types::state::State;
+use cafe::types::status::Service;
 use nix::sys::signal::Signal;
 
 use crate::harness::{Cafe, IDLE, kill, sh};
@@ -15,6 +16,13 @@ fn journaling(name: &str, fields: &str) -> String {
     format!(
         "\"{name}\": (command: {script}, ready: fd(3), {fields} backoff: (min: \"1ms\", max: \"1ms\")),\n"
     )
+}
+
+/// Waits until a service waits for this reason; there may be others before.
+async fn wait_reason(cafe: &Cafe, name: &str, reason: &str) -> Service {
+    let waits_so =
+        |service: &Service| service.state == State::Waiting && service.reason.contains(reason);
+    cafe.wait_service(name, reason, waits_so).await
 }
 
 #[tokio::test]
@@ -56,8 +64,7 @@ async fn what_requires_a_stopped_service_goes_first_and_comes_back_with_it() {
         .map(str::to_owned)
         .collect();
     assert_eq!(stops, ["-web", "-app", "-db"]);
-    let app = cafe.wait_state("app", State::Waiting).await;
-    assert!(app.reason.contains("requires `db`, which is down"), "{}", app.reason);
+    let app = wait_reason(&cafe, "app", "requires `db`, which is down").await;
     assert_eq!(app.exits[0].trigger, "requires `db`, which went down");
     let pulled_down = cafe.wait_event("post-mortem of db", |event| match &event.kind {
         Kind::Exit { service, post_mortem } if service.as_str() == "db" => {
@@ -87,8 +94,7 @@ async fn what_requires_a_service_that_is_down_for_good_is_stopped() {
 
     kill(db.pid.unwrap(), Signal::SIGKILL);
 
-    let app = cafe.wait_state("app", State::Waiting).await;
-    assert!(app.reason.contains("`cafe start db`"), "{}", app.reason);
+    wait_reason(&cafe, "app", "`cafe start db`").await;
     assert_eq!(cafe.read("journal"), "+db\n+app\n-app\n");
 }
 
@@ -134,8 +140,7 @@ async fn only_so_many_start_at_once() {
         (with_process == 2 && in_state(status, State::Waiting) == 4).then_some(())
     })
     .await;
-    let held = cafe.wait_state("s5", State::Waiting).await;
-    assert!(held.reason.contains("until fewer services are starting"), "{}", held.reason);
+    wait_reason(&cafe, "s5", "until fewer services are starting").await;
 
     let gates: Vec<_> = (0..6).map(|_| cafe.open_gate("gate")).collect();
 

@@ -3,8 +3,9 @@
 use cafe::net::control::Verb;
 use cafe::types::event::Kind;
 use cafe::types::state::State;
+use cafe::types::status::Service;
 
-use crate::harness::{Cafe, IDLE, sh};
+use crate::harness::{Cafe, IDLE, eventually, sh};
 
 #[tokio::test]
 async fn what_comes_after_a_oneshot_waits_for_its_good_end() {
@@ -19,8 +20,8 @@ async fn what_comes_after_a_oneshot_waits_for_its_good_end() {
     cafe.fifo("gate");
     cafe.boot().await;
     cafe.wait_service("once", "running", |once| once.pid.is_some()).await;
-    let then = cafe.wait_state("then", State::Waiting).await;
-    assert!(then.reason.contains("`once`"), "{}", then.reason);
+    let waits = |then: &Service| then.state == State::Waiting && then.reason.contains("`once`");
+    cafe.wait_service("then", "waiting", waits).await;
 
     let _gate = cafe.open_gate("gate");
 
@@ -71,6 +72,7 @@ async fn overlapping(overlap: &str, open: bool, runs: usize) -> Vec<String> {
     let mut cafe = Cafe::new(&format!("services: {{ \"t\": {service} }},"));
     cafe.fifo("gate");
     cafe.boot().await;
+    eventually("the first run", || cafe.read("journal").starts_with("run\n").then_some(())).await;
     let remark = cafe.wait_event("due in a run", |event| match &event.kind {
         Kind::Log { message, .. } => Some(message.clone()),
         _ => None,

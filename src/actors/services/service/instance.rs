@@ -11,6 +11,7 @@ use super::super::report::Report;
 use super::{Adopted, Msg, State};
 use crate::os;
 use crate::os::family::Family;
+use crate::os::notify::Message as Notification;
 use crate::os::pidfd::Exit;
 use crate::os::process::{self, Account, Child};
 use crate::supervision::task::{self, Task};
@@ -52,6 +53,8 @@ pub(super) struct Instance {
     pub(super) exit: Option<Exit>,
     /// It proved ready before its start was reported.
     pub(super) early_evidence: Option<String>,
+    /// What it said before its start was reported.
+    pub(super) early_notifications: Vec<Notification>,
     /// Failures of its health check in a row.
     pub(super) failures: u32,
     pub(super) unhealthy: bool,
@@ -90,6 +93,7 @@ impl Instance {
             ordered: false,
             exit: None,
             early_evidence: None,
+            early_notifications: Vec::new(),
             failures: 0,
             unhealthy: false,
             watch: None,
@@ -241,7 +245,11 @@ impl State {
             return self.send_stop(myself);
         }
         instance.phase = Phase::Starting;
+        let said_early = std::mem::take(&mut instance.early_notifications);
         self.await_ready(myself);
+        for notification in said_early {
+            self.notified(myself, generation, notification);
+        }
     }
 
     /// Waits for the end of a process that is ours from now on.
