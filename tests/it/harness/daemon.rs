@@ -227,10 +227,10 @@ impl Drop for Cafe {
     fn drop(&mut self) {
         let ended_well = self.daemon.take().is_none_or(end_in_time);
         let left = self.processes();
-        for (pid, _) in &left {
-            machine::kill_now(*pid);
-        }
         if let Some(id) = machine::state_id(&self.path("state")) {
+            for (pid, _) in &left {
+                machine::kill_marked(*pid, &id);
+            }
             machine::remove_cgroups(&id);
         }
         if std::thread::panicking() {
@@ -250,8 +250,9 @@ pub(crate) fn program(name: &str) -> Command {
 
 /// Tells a daemon to end; kills it when it does not, which is `false`.
 fn end_in_time(mut daemon: Child) -> bool {
-    let pid = daemon.id();
-    let in_time = machine::ends_within(pid, DEADLINE, || kill(pid, Signal::SIGTERM));
+    let pidfd = machine::open(daemon.id());
+    kill(daemon.id(), Signal::SIGTERM);
+    let in_time = pidfd.is_none_or(|pidfd| machine::ends_within(&pidfd, DEADLINE));
     if !in_time {
         let _ = daemon.kill();
     }

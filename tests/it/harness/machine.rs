@@ -1,5 +1,6 @@
 //! Processes and cgroups as the kernel shows them, not as cafe does.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use cafe::os::cgroup::Hierarchy;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::DEADLINE;
 
@@ -17,18 +18,26 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
     let _ = send(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal);
 }
 
-/// Kills a process and waits until it has ended: what is being killed still holds its cgroup.
-pub(super) fn kill_now(pid: u32) {
-    ends_within(pid, DEADLINE, || kill(pid, Signal::SIGKILL));
+/// Kills a process with the mark of a state directory and waits until it has ended: what is being killed still holds
+/// its cgroup. Another process that has its number by now is let alone.
+pub(super) fn kill_marked(pid: u32, state_id: &str) {
+    let Some(pidfd) = open(pid) else { return };
+    if service_of(pid, state_id).is_some() {
+        let _ = pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        ends_within(&pidfd, DEADLINE);
+    }
 }
 
-/// Whether a process ends in time after `tell`. Blocks until then.
-pub(super) fn ends_within(pid: u32, time: Duration, tell: impl FnOnce()) -> bool {
-    let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-    let Ok(pidfd) = pidfd_open(number, PidfdFlags::empty()) else { return true };
-    tell();
+/// A descriptor of a process; none when it has ended and was waited for.
+pub(super) fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Whether a process ends in time. Blocks until then.
+pub(super) fn ends_within(pidfd: &OwnedFd, time: Duration) -> bool {
     let timeout = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
+    let ended = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
     ended.is_ok_and(|ready| ready > 0)
 }
 
@@ -48,25 +57,15 @@ pub(super) fn state_id(state_dir: &Path) -> Option<String> {
 
 /// Living processes that carry the mark of a state directory, with their command lines.
 pub(super) fn marked(state_id: &str) -> Vec<(u32, String)> {
-    let mark = format!("CAFE_SERVICE={state_id}/");
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let carries_mark = |pid: &u32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
-    };
-    pids.filter(carries_mark).filter(|&pid| !is_gone(pid)).map(|pid| (pid, title(pid))).collect()
+    let living =
+        pids.filter(|&pid| service_of(pid, state_id).is_some()).filter(|&pid| !is_gone(pid));
+    living.map(|pid| (pid, title(pid))).collect()
 }
 
 /// Living processes of a state directory that lead a session, with the service they are marked with.
 pub(super) fn leaders(state_id: &str) -> Vec<(String, u32)> {
-    let mark = format!("CAFE_SERVICE={state_id}/");
-    let service = |pid: u32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let entries = String::from_utf8_lossy(&environment).into_owned();
-        let found = entries.split('\0').find_map(|entry| entry.strip_prefix(&mark))?;
-        Some(found.to_owned())
-    };
     let leads = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // State, parent, group, session (proc_pid_stat(5)).
@@ -74,7 +73,15 @@ pub(super) fn leaders(state_id: &str) -> Vec<(String, u32)> {
         session.is_some_and(|session| session == pid.to_string())
     };
     let pids = marked(state_id).into_iter().map(|(pid, _)| pid).filter(|&pid| leads(pid));
-    pids.filter_map(|pid| Some((service(pid)?, pid))).collect()
+    pids.filter_map(|pid| Some((service_of(pid, state_id)?, pid))).collect()
+}
+
+/// The service a process is marked with, if it is one of this state directory.
+fn service_of(pid: u32, state_id: &str) -> Option<String> {
+    let mark = format!("CAFE_SERVICE={state_id}/");
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let environment = String::from_utf8_lossy(&environment);
+    environment.split('\0').find_map(|entry| entry.strip_prefix(&mark)).map(str::to_owned)
 }
 
 fn title(pid: u32) -> String {
