@@ -26,14 +26,16 @@ impl Machine {
         }
     }
 
-    /// Planned stops one at a time from the last to the first; others at once.
+    /// Planned stops one at a time from the last to the first; others at once. One that stops since before the plan
+    /// holds up those before it alone: it may be waiting for one after it.
     fn stops(&mut self) -> Vec<Order> {
         let in_turn = !self.spec.parallel_stop;
-        let mut busy = in_turn && self.any_planned(|child| child.life == Life::Stopping);
+        let mut busy = false;
         let mut orders = Vec::new();
         for index in (0..self.order.len()).rev() {
             let slot = self.order[index];
             let Ok(child) = self.known(slot) else { continue };
+            busy |= in_turn && child.planned && child.life == Life::Stopping;
             if !child.needs_stop() || (child.planned && busy) {
                 continue;
             }

@@ -193,7 +193,7 @@ impl World<'_> {
             let Some((need, other)) = self.named(name) else { continue };
             // One that took the place of another that had completed is not missed.
             let phase = self.roster.child_phase(need);
-            let idle = matches!(phase, Some(Phase::Idle { why }) if why != Why::NeverStarted);
+            let idle = other.began && matches!(phase, Some(Phase::Idle { .. }));
             assert!(other.completed || !idle, "{id} runs and {need}, which it requires, rests");
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Actual {
     pub(super) holds_permit: bool,
     pub(super) completed: bool,
     pub(super) hand: Hand,
+    /// It was started, or found running.
+    pub(super) began: bool,
     /// What it required when it was started.
     pub(super) required: Vec<Name>,
 }
@@ -85,6 +87,7 @@ impl Actual {
             holds_permit: false,
             completed: false,
             hand: Hand::Stopped,
+            began: false,
             required: Vec::new(),
         }
     }
@@ -111,7 +114,7 @@ impl World<'_> {
         if !actual.is_down() || actual.kind != (Kind::Daemon { checked: false }) {
             return;
         }
-        (actual.real, actual.found) = (Real::Up, true);
+        (actual.real, actual.found, actual.began) = (Real::Up, true, true);
         (actual.has_process, actual.up) = (true, true);
         actual.hand = Hand::Started;
         self.roster.adopt(id, self.now);
@@ -122,7 +125,7 @@ impl World<'_> {
         let at = self.now + self.delay().min(Duration::from_secs(20));
         let made = self.peaceful || self.random.u8(..8) > 0;
         let actual = self.with(id);
-        actual.launched = true;
+        (actual.launched, actual.began) = (true, true);
         (actual.holds_permit, actual.hand) = (true, Hand::Started);
         (actual.completed, actual.found) = (false, false);
         actual.required.clone_from(&actual.spec.requires);

@@ -79,6 +79,24 @@ fn a_group_that_is_started_while_it_stops_comes_back() {
 }
 
 #[test]
+fn a_member_that_is_stopped_already_does_not_hold_up_those_its_own_stop_waits_for() {
+    let mut stage = Stage::new();
+    let members = vec![member_spec("db"), parse("web: ; db")];
+    let scope = stage.group("shop", Strategy::OneForOne, members);
+    stage.with(&["client: db"]);
+    stage.roster.boot_scope(scope);
+    stage.settle();
+    stage.stop("db");
+    assert_eq!(stage.told(), "-client");
+    stage.roster.stop_scope(scope);
+    assert_eq!(stage.told(), "-web");
+    stage.ended("client");
+    assert_eq!(stage.told(), "", "db stops after web");
+    stage.ended("web");
+    assert_eq!(stage.settle(), "-db");
+}
+
+#[test]
 fn the_last_of_start_and_stop_of_a_group_counts() {
     let mut stage = shop(Strategy::OneForAll);
     stage.roster.stop_scope(0);

@@ -246,7 +246,10 @@ impl<'w> World<'w> {
                     self.started_by_hand(id);
                 }
             }
-            13 => self.roster.stop_scope(scope),
+            13 => {
+                self.roster.stop_scope(scope);
+                self.hand_of_scope(scope, Hand::Stopped);
+            }
             14 => {
                 self.roster.boot_scope(scope);
                 self.forget_stops_of(scope);
@@ -297,8 +300,12 @@ impl<'w> World<'w> {
     }
 
     fn forget_stops_of(&mut self, scope: ScopeId) {
+        self.hand_of_scope(scope, Hand::Started);
+    }
+
+    fn hand_of_scope(&mut self, scope: ScopeId, hand: Hand) {
         for actual in self.actual.values_mut().filter(|actual| actual.scope == scope) {
-            actual.hand = Hand::Started;
+            actual.hand = hand;
         }
     }
 
