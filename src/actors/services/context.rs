@@ -86,8 +86,8 @@ impl Context {
     }
 
     /// Who belongs to a service with this main process.
-    pub(super) fn family(&self, name: &Name, main: u32) -> Family {
-        Family::new(&self.state_id, name.as_str(), main)
+    pub(super) fn family(&self, name: &Name, main: &Child) -> Family {
+        Family::new(main, self.mark(name))
     }
 
     /// The socket an incarnation notifies us on. Each has its own: that of the last one may be removed after that of
@@ -277,7 +277,7 @@ impl Context {
 
     /// Ends a process that runs and that the config does not know any more.
     pub(super) fn end_unknown(self: &Arc<Self>, name: &Name, child: &Arc<Child>, generation: u64) {
-        let (context, name, family) = (self.clone(), name.clone(), self.family(name, child.pid()));
+        let (context, name, family) = (self.clone(), name.clone(), self.family(name, child));
         let child = child.clone();
         task::spawn("end unknown", async move {
             let _ = family.signal_group(STOP_SIGNAL);
@@ -326,7 +326,7 @@ impl Context {
             Ok(Ok(exit)) => exit.cause.to_string(),
             Ok(Err(error)) => chain(&error),
             Err(_) => {
-                let family = Family { main: child.pid(), mark: String::new() };
+                let family = Family::new(&child, String::new());
                 let _ = family.signal_group(KILL_SIGNAL);
                 "killed, it took too long".to_owned()
             }

@@ -79,10 +79,15 @@ impl Scan {
 
     /// Process ids and start times.
     fn members(&self, family: &Family) -> Vec<(u32, u64)> {
-        let belongs = |tree: &&Vec<Found>| tree.iter().any(|process| process.belongs_to(family));
-        let mut members: Vec<_> = self.trees.iter().filter(belongs).flatten().map(id).collect();
+        let stranger = family.number_was_given_anew();
+        let belongs = |process: &Found| process.belongs_to(family, !stranger);
+        let trees = self.trees.iter().filter(|tree| tree.iter().any(belongs));
+        let mut members: Vec<_> = trees.flatten().map(id).collect();
         let alive = procfs::sample(family.main).is_ok_and(|main| main.session == family.main);
-        if alive && let Ok(lineage) = Lineage::new() {
+        if alive
+            && !stranger
+            && let Ok(lineage) = Lineage::new()
+        {
             members.extend(tree(&lineage, family.main, &mut HashSet::new()).iter().map(id));
         }
         members.retain(|&(pid, _)| pid != family.main);
@@ -123,10 +128,11 @@ impl Found {
         Some(Self { pid, start_time: sample.start_time, session, group, mark })
     }
 
-    fn belongs_to(&self, family: &Family) -> bool {
+    /// `by_number`: whether the number of the main process still names what it named.
+    fn belongs_to(&self, family: &Family, by_number: bool) -> bool {
         match &self.mark {
             Some(mark) => *mark == family.mark,
-            None => self.session == family.main || self.group == family.main,
+            None => by_number && (self.session == family.main || self.group == family.main),
         }
     }
 }

@@ -254,7 +254,7 @@ impl State {
 
     /// Waits for the end of a process that is ours from now on.
     fn own(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
-        let family = self.context.family(&self.name, child.pid());
+        let family = self.context.family(&self.name, &child);
         let oom_kills = self.context.oom_kills(&self.name);
         let Some(instance) = self.instance.as_mut() else { return };
         instance.family = Some(family);
