@@ -133,6 +133,7 @@ fn services_child(
     })
     .backoff(BACKOFF)
     .heartbeat(services_heartbeat())
+    .shown_as_supervisor()
 }
 
 fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
