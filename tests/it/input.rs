@@ -136,6 +136,12 @@ async fn services_that_cannot_start_say_why_and_the_others_run() {
         // Whoever asks for it is told why, at once: not after the wait is over.
         let started = told(&cafe.cli(&["start", name, "--timeout", "20s"]));
         started.expect(1, &["cannot start", code.as_str(), subject, "hint:"]);
+        // Its own log tells it, too, though it never had a process.
+        eventually("a line in its log", || {
+            let log = told(&cafe.cli(&["logs", name])).stdout;
+            (log.contains("could not start") && log.contains(subject)).then_some(())
+        })
+        .await;
     }
     cafe.wait_state("well", State::Running).await;
 }

@@ -213,6 +213,11 @@ impl Context {
         }
     }
 
+    /// Writes a line of cafe itself into the log of a service; its state and the events tell the same in any case.
+    pub(super) fn note(&self, name: &Name, log: &config::Log, text: String) {
+        let _ = self.pump.note(name.clone(), sink_options(log), text);
+    }
+
     /// A service left the config: its cgroup and pipes go, its logs stay.
     pub(super) fn forget(&self, name: &Name) {
         let _ = self.pump.forget(name.clone());
@@ -309,10 +314,10 @@ impl Context {
             cwd: service.cwd.clone(),
             ..os::process::Command::default()
         };
-        let (context, name) = (self.clone(), name.clone());
+        let (context, name, log) = (self.clone(), name.clone(), service.log);
         task::spawn("give-up hook", async move {
             let outcome = context.run_to_end(command, hook.timeout).await;
-            let _ = context.pump.note(name, format!("on_give_up: {outcome}"));
+            context.note(&name, &log, format!("on_give_up: {outcome}"));
         })
         .detach();
     }

@@ -212,12 +212,12 @@ impl Pump {
         Ok(answer)
     }
 
-    /// Writes a line of cafe itself into the log of an attached service.
+    /// Writes a line of cafe itself into the log of a service, whether or not it ever had an incarnation.
     ///
     /// # Errors
     /// As [`Pump::attach`].
-    pub fn note(&self, service: Name, text: String) -> Result<(), Error> {
-        self.0.queue.push(Command::Note(service, text))
+    pub fn note(&self, service: Name, options: SinkOptions, text: String) -> Result<(), Error> {
+        self.0.queue.push(Command::Note(service, options, text))
     }
 
     /// Finishes a service that is no longer in the config. Its files stay.

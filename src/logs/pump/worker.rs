@@ -160,25 +160,16 @@ impl Worker {
             Command::Rotate(name, reply) => {
                 let _ = reply.send(self.rotate(&name));
             }
-            Command::Note(name, text) => {
-                if let Some(&slot) = self.slots.get(&name) {
-                    self.note(slot, &text);
-                }
+            Command::Note(name, options, text) => {
+                let slot = self.slot_for(&name, options);
+                self.note(slot, &text);
             }
             Command::Forget(name) => self.forget(&name),
         }
     }
 
     fn attach(&mut self, source: Source) {
-        let slot = self.slots.get(&source.service).copied().unwrap_or_else(|| {
-            let slot = self.free.pop().unwrap_or(self.services.len());
-            if slot == self.services.len() {
-                self.services.push(None);
-            }
-            self.slots.insert(source.service.clone(), slot);
-            self.services[slot] = Some(Service::new(source.service.clone(), source.options));
-            slot
-        });
+        let slot = self.slot_for(&source.service, source.options);
         self.finish(slot);
         if source.watch_for.is_some() {
             self.awaited.insert(slot);
@@ -187,6 +178,20 @@ impl Worker {
             service.begin(source);
         }
         self.watch(slot);
+    }
+
+    /// The slot of a service; one that was not heard of before gets one.
+    fn slot_for(&mut self, name: &Name, options: SinkOptions) -> usize {
+        if let Some(&slot) = self.slots.get(name) {
+            return slot;
+        }
+        let slot = self.free.pop().unwrap_or(self.services.len());
+        if slot == self.services.len() {
+            self.services.push(None);
+        }
+        self.slots.insert(name.clone(), slot);
+        self.services[slot] = Some(Service::new(name.clone(), options));
+        slot
     }
 
     fn update(&mut self, name: &Name, options: SinkOptions) {

@@ -287,8 +287,8 @@ impl State {
     fn spawn_failed(&mut self, myself: &ActorRef<Msg>, error: &super::launch::Error) {
         let Some(mut instance) = self.instance.take() else { return };
         let text = chain(error);
-        // The log tells it too, to whoever looks there first; the state and the events do in any case.
-        let _ = self.context.pump.note(self.name.clone(), format!("could not start: {text}"));
+        // The log tells it too, to whoever looks there first.
+        self.context.note(&self.name, &self.config.log, format!("could not start: {text}"));
         instance.trigger = Some(format!("{text} [{}]", error.code()));
         let post_mortem = instance.post_mortem(Cause::NotStarted);
         self.conclude(myself, &instance, post_mortem);
