@@ -28,8 +28,7 @@ const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TERM"];
 /// Where programs are found when cafe itself has no `PATH`, as in `systemd.exec(5)`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `SIGTERM` and `SIGKILL`, see `signal(7)`.
-const STOP_SIGNAL: i32 = 15;
+/// `SIGKILL`, see `signal(7)`.
 pub(super) const KILL_SIGNAL: i32 = 9;
 
 /// Longest time for killed processes to go; beyond it they hang in the kernel.
@@ -278,20 +277,6 @@ impl Context {
         self.kill_cgroup(name).await;
         self.kill_strays(name).await;
         self.journal.ended(name, entry.generation);
-    }
-
-    /// Ends a process that runs and that the config does not know any more.
-    pub(super) fn end_unknown(self: &Arc<Self>, name: &Name, child: &Arc<Child>, generation: u64) {
-        let (context, name, family) = (self.clone(), name.clone(), self.family(name, child));
-        let child = child.clone();
-        task::spawn("end unknown", async move {
-            let _ = family.signal_group(STOP_SIGNAL);
-            let _ = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
-            context.kill(&name, &family).await;
-            context.kill_strays(&name).await;
-            context.journal.ended(&name, generation);
-        })
-        .detach();
     }
 
     /// Whether a process belongs to a service: what it says of itself must not name a stranger.
