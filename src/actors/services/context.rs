@@ -1,7 +1,9 @@
 //! What every service needs of the machine: the spawner, the log pump, cgroups, the journal of what runs.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::logs::{self, Excerpt, Pump};
 use crate::os::cgroup::{Cgroup, Hierarchy, Limits};
 use crate::os::children::Children;
 use crate::os::family::{self, Census, Family};
+use crate::os::notify::Received;
 use crate::os::process::{Child, Spawner};
 use crate::os::{self, procfs};
 use crate::supervision::task;
@@ -69,7 +72,10 @@ impl Context {
         let notify_dir = run.join("notify");
         // What a killed cafe left: services that still run are heard on a new socket of the same name.
         let _ = std::fs::remove_dir_all(&notify_dir);
-        std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
+        // Services of other users get through to their sockets; nobody else may put one there.
+        std::fs::create_dir_all(&notify_dir)
+            .and_then(|()| std::fs::set_permissions(&notify_dir, Permissions::from_mode(0o711)))
+            .map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
         Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
     }
@@ -283,6 +289,23 @@ impl Context {
     pub(super) async fn is_member(&self, family: &Family, pid: u32) -> bool {
         let remaining = self.census.remaining(family).await.unwrap_or_default();
         remaining.iter().any(|process| process.pid == pid)
+    }
+
+    /// Whether to believe a notification: its sender is the main process or another one of the service. One that has
+    /// ended by now cannot be told any more; then its user decides, as for the socket itself.
+    pub(super) fn speaks_for(
+        &self,
+        name: &Name,
+        family: &Family,
+        main: u32,
+        owner: Option<u32>,
+        sender: &Received,
+    ) -> bool {
+        let own = nix::unistd::geteuid().as_raw();
+        let trusted = [0, own, owner.unwrap_or(own)].contains(&sender.uid);
+        sender.pid == main
+            || family.claims(sender.pid).unwrap_or(trusted)
+            || self.cgroup(name).is_some_and(|cgroup| cgroup.contains(sender.pid))
     }
 
     // ---- hooks ----

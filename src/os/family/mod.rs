@@ -6,6 +6,7 @@
 //! parent is beyond this and needs a cgroup. Finding and killing only; never decides when.
 
 mod census;
+mod kin;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ struct Pass {
 }
 
 #[derive(Debug)]
-struct Found {
+pub(super) struct Found {
     pid: u32,
     start_time: u64,
     session: u32,
@@ -122,14 +122,19 @@ impl Pass {
 impl Found {
     /// `None` when it has ended.
     fn look(pid: u32) -> Option<Self> {
-        let sample = procfs::sample(pid).ok().filter(|sample| sample.state != 'Z')?;
-        let (session, group) = (sample.session, sample.group);
+        Self::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z').map(|(found, _)| found)
+    }
+
+    /// Of a zombie, too: that has no mark any more, but still a session and a group.
+    pub(super) fn look_at_any(pid: u32) -> Option<(Self, procfs::Sample)> {
+        let sample = procfs::sample(pid).ok()?;
+        let (start_time, session, group) = (sample.start_time, sample.session, sample.group);
         let mark = mark_of(pid);
-        Some(Self { pid, start_time: sample.start_time, session, group, mark })
+        Some((Self { pid, start_time, session, group, mark }, sample))
     }
 
     /// `by_number`: whether the number of the main process still names what it named.
-    fn belongs_to(&self, family: &Family, by_number: bool) -> bool {
+    pub(super) fn belongs_to(&self, family: &Family, by_number: bool) -> bool {
         match &self.mark {
             Some(mark) => *mark == family.mark,
             None => by_number && (self.session == family.main || self.group == family.main),

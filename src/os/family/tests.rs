@@ -84,6 +84,11 @@ async fn group_session_and_escapees_are_found_and_killed_and_no_one_else() {
         let alive = fixture.census.remaining(&family).await.expect("looks");
         assert!(left.iter().all(|pid| pids(&alive).contains(pid)), "found while main lives");
         assert!(!pids(&alive).contains(&child.pid()), "main is not a leftover");
+        assert!(left.iter().all(|&pid| family.claims(pid) == Some(true)));
+        assert!(others.iter().all(|&pid| family.claims(pid) == Some(false)));
+        assert_eq!(family.claims(child.pid()), Some(true));
+        assert_eq!(family.claims(std::process::id()), Some(false));
+        assert_eq!(family.claims(u32::MAX), None);
         leave(&mut child).await;
         leave(&mut other).await;
         let remaining = fixture.census.remaining(&family).await.expect("looks");

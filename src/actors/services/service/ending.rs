@@ -102,6 +102,8 @@ impl State {
         instance.phase = Phase::Clearing;
         instance.checks.clear();
         instance.hearing.clear();
+        instance.ear = None;
+        instance.notify = None;
         instance.watchdog = None;
         instance.watch = None;
         instance.deadline = None;

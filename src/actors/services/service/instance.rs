@@ -11,7 +11,7 @@ use super::super::report::Report;
 use super::{Adopted, Msg, State};
 use crate::os;
 use crate::os::family::Family;
-use crate::os::notify::Message as Notification;
+use crate::os::notify::Socket;
 use crate::os::pidfd::Exit;
 use crate::os::process::{self, Account, Child};
 use crate::supervision::task::{self, Task};
@@ -53,8 +53,6 @@ pub(super) struct Instance {
     pub(super) exit: Option<Exit>,
     /// It proved ready before its start was reported.
     pub(super) early_evidence: Option<String>,
-    /// What it said before its start was reported.
-    pub(super) early_notifications: Vec<Notification>,
     /// Failures of its health check in a row.
     pub(super) failures: u32,
     pub(super) unhealthy: bool,
@@ -62,7 +60,11 @@ pub(super) struct Instance {
     pub(super) watch: Option<Task>,
     /// Readiness and health; end when it is told to end.
     pub(super) checks: Vec<Task>,
-    /// The notify socket, and what is looked up because of it: heard until the main process has ended.
+    /// Its notify socket, and the user who may write to it besides cafe's own.
+    pub(super) notify: Option<(Arc<Socket>, Option<u32>)>,
+    /// Hears the notify socket until the main process has ended.
+    pub(super) ear: Option<Task>,
+    /// What is looked up because of what was heard.
     pub(super) hearing: Vec<Task>,
     /// The deadline that runs now: of readiness, or of the stop.
     pub(super) deadline: Option<Task>,
@@ -93,11 +95,12 @@ impl Instance {
             ordered: false,
             exit: None,
             early_evidence: None,
-            early_notifications: Vec::new(),
             failures: 0,
             unhealthy: false,
             watch: None,
             checks: Vec::new(),
+            notify: None,
+            ear: None,
             hearing: Vec::new(),
             deadline: None,
             watchdog_interval: None,
@@ -208,7 +211,7 @@ impl State {
         instance.found = true;
         self.generation = adopted.generation;
         self.instance = Some(instance);
-        self.listen_again(myself, adopted.child.pid());
+        self.listen_again(adopted.child.pid());
         self.own(myself, adopted.child);
         self.watch_health(myself);
         if self.is_timer() {
@@ -245,11 +248,7 @@ impl State {
             return self.send_stop(myself);
         }
         instance.phase = Phase::Starting;
-        let said_early = std::mem::take(&mut instance.early_notifications);
         self.await_ready(myself);
-        for notification in said_early {
-            self.notified(myself, generation, notification);
-        }
     }
 
     /// Waits for the end of a process that is ours from now on.
@@ -266,15 +265,16 @@ impl State {
     pub(super) fn follow(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
         let Some(instance) = self.instance.as_mut() else { return };
         let generation = instance.generation;
-        let (waited, myself) = (child.clone(), myself.clone());
+        let (waited, me, main) = (child.clone(), myself.clone(), child.pid());
         instance.child = Some(child);
         instance.watch = Some(task::spawn("watch", async move {
             let exit = waited.wait().await.unwrap_or_else(|error| {
                 tracing::error!(error = chain(&error), "end of a process not learnt");
                 Exit { cause: Cause::Unknown, usage: None }
             });
-            let _ = myself.cast(Msg::Exited { generation, exit });
+            let _ = me.cast(Msg::Exited { generation, exit });
         }));
+        self.hear(myself, main);
     }
 
     /// Stopped before anything was made.
