@@ -96,9 +96,11 @@ fn reaper(parts: &Parts) -> ChildSpec {
 
 fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
     let (notices, bus, services) = (parts.notices.clone(), bus.clone(), services.clone());
+    let writer = parts.context.pump().clone();
     ChildSpec::supervisor("logs", move || {
         let options = pump::Options {
             notices: notices.clone(),
+            pump: writer.clone(),
             bus: bus.clone(),
             services: services.clone(),
         };
@@ -225,6 +227,7 @@ fn api(
         bus: bus.clone(),
         tree,
         since: Timestamp::now(),
+        pump: parts.context.pump().clone(),
         log_dir: parts.config.daemon.state_dir.join("logs"),
         shutdown: parts.shutdown.clone(),
     }

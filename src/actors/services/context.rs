@@ -80,6 +80,11 @@ impl Context {
         Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
     }
 
+    /// Who writes the logs.
+    pub(crate) fn pump(&self) -> &Pump {
+        &self.pump
+    }
+
     /// The children that somebody waits for.
     pub(crate) fn children(&self) -> Arc<Children> {
         Arc::clone(self.spawner.children())

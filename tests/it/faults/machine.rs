@@ -1,10 +1,10 @@
 //! A machine that has no more to give, or changes its mind about the time.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use cafe::net::control::Verb;
-use cafe::types::event::Kind;
+use cafe::types::event::{Event, Kind};
 use cafe::types::state::State;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
@@ -77,6 +77,38 @@ async fn writer(disk: &Disk, on_full: &str) -> Cafe {
 
 fn log(cafe: &Cafe) -> String {
     told(&cafe.cli(&["logs", "a", "-n", "all"])).stdout
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_is_told_and_forgotten_when_it_answers() {
+    let mut cafe = Cafe::new(&format!(
+        r#"services: {{ "a": (command: {}), "b": (command: {}) }},"#,
+        sh(&format!("seq 1 {LINES}; {IDLE}")),
+        sh(IDLE)
+    ));
+    // A pipe takes no more than fits in, and then neither takes nor refuses, as a server that is gone.
+    std::fs::create_dir_all(cafe.path("state/logs/a")).unwrap();
+    let current = cafe.path("state/logs/a/current");
+    cafe.fifo("state/logs/a/current");
+    let both = std::fs::OpenOptions::new().read(true).write(true).open(&current).unwrap();
+    cafe.boot().await;
+    cafe.wait_for("hang shown", |status| status.daemon.logs_stalled_ms).await;
+    told(&cafe.cli(&["status"])).expect(0, &["no log is written: a file system hangs for"]);
+    let said = |text: &'static str| {
+        move |event: &Event| event.kind.describe().contains(text).then_some(())
+    };
+    cafe.wait_event("hang told", said("no log is written for")).await;
+    // Services are not in its way: they are commanded as ever.
+    cafe.act(Verb::Restart, "b").await;
+
+    // Nobody reads it again: this test has taken all.
+    std::fs::remove_file(&current).unwrap();
+    let lines = std::io::BufReader::new(both).lines().map(Result::unwrap);
+    assert!(lines.take(LINES).last().unwrap().ends_with(&LINES.to_string()));
+
+    cafe.wait_event("end of the hang told", said("logs are written again")).await;
+    assert_eq!(cafe.status().await.daemon.logs_stalled_ms, None);
+    cafe.act(Verb::Stop, "a").await;
 }
 
 /// The numbers of the lines in the log.
