@@ -181,7 +181,8 @@ async fn a_process_that_has_ended_since_is_believed() {
     kill(cafe.pid(), Signal::SIGSTOP);
     orders.say("READY=1");
     orders.say("quit");
-    eventually("end of the notifier", || cafe.path("over").exists().then_some(())).await;
+    eventually("end of the notifier", || cafe.path("over").try_exists().unwrap().then_some(()))
+        .await;
     kill(cafe.pid(), Signal::SIGCONT);
     cafe.wait_state("a", State::Ready).await;
 }

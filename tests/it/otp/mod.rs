@@ -21,7 +21,7 @@ use cafe::types::policy::Strategy;
 use cafe::types::state::State;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::harness::{Cafe, IDLE, kill, sh};
 use replay::Replay;
@@ -31,6 +31,9 @@ use scenario::{Scenario, Step, scenarios};
 ///
 /// Of the five scenarios tagged `gave_up_after_start` the others exceed the limit with what came after the start.
 const CLEARED_BY_START: [(&str, usize); 2] = [("s185", 6), ("s255", 7)];
+
+/// More than happens in any scenario.
+const EVENTS: usize = 1024;
 
 /// A start of a child that OTP does not know any more.
 fn is_of_a_forgotten_child(step: &Step) -> bool {
@@ -64,7 +67,7 @@ async fn replay_all(strategy: Strategy) {
     let cafe = Cafe::start(&format!("services: {{\n{services}}},\ngroups: {{\n{groups}}},")).await;
     let events = cafe.client.events(Some(0)).await.expect("event stream");
     let (senders, receivers): (Vec<_>, Vec<_>) =
-        scenarios.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        scenarios.iter().map(|_| mpsc::channel(EVENTS)).unzip();
     let ids = scenarios.iter().map(|scenario| scenario.id.as_str());
     let replays = scenarios.iter().zip(receivers);
     tokio::select! {
@@ -75,7 +78,7 @@ async fn replay_all(strategy: Strategy) {
 
 /// One stream for all: gives each scenario the events that are about its group and its services. Until the stream
 /// ends, which it must not.
-async fn hand_out(mut events: EventStream, scenarios: BTreeMap<&str, UnboundedSender<Event>>) {
+async fn hand_out(mut events: EventStream, scenarios: BTreeMap<&str, Sender<Event>>) {
     loop {
         let event = match events.next().await.expect("event stream goes on") {
             Some(Notice::Event(event)) => *event,
@@ -84,12 +87,12 @@ async fn hand_out(mut events: EventStream, scenarios: BTreeMap<&str, UnboundedSe
         let subject = event.kind.subject().and_then(|name| name.split('-').next());
         if let Some(scenario) = subject.and_then(|id| scenarios.get(id)) {
             // One that is through hears no more.
-            let _ = scenario.send(event);
+            let _ = scenario.send(event).await;
         }
     }
 }
 
-async fn replay(cafe: &Cafe, scenario: &Scenario, events: UnboundedReceiver<Event>) {
+async fn replay(cafe: &Cafe, scenario: &Scenario, events: Receiver<Event>) {
     let mut replay = Replay::begin(cafe, scenario, events);
     for (number, step) in scenario.steps.iter().enumerate() {
         if is_of_a_forgotten_child(step) {

@@ -7,7 +7,7 @@ use cafe::types::event::{Event, Kind};
 use cafe::types::exit::Cause;
 use cafe::types::state::State;
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::scenario::{Scenario, Seen, Step};
 use crate::harness::{Cafe, DEADLINE, kill};
@@ -16,7 +16,7 @@ use crate::harness::{Cafe, DEADLINE, kill};
 pub(super) struct Replay<'a> {
     cafe: &'a Cafe,
     scenario: &'a Scenario,
-    events: UnboundedReceiver<Event>,
+    events: Receiver<Event>,
     services: BTreeMap<String, Service>,
     /// What happened, in order; the cause of a stop is looked up at the end.
     log: Vec<Entry>,
@@ -44,11 +44,7 @@ struct Entry {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn begin(
-        cafe: &'a Cafe,
-        scenario: &'a Scenario,
-        events: UnboundedReceiver<Event>,
-    ) -> Self {
+    pub(super) fn begin(cafe: &'a Cafe, scenario: &'a Scenario, events: Receiver<Event>) -> Self {
         let fresh = |child: &super::scenario::Child| (child.id.clone(), Service::default());
         Self {
             cafe,

@@ -34,9 +34,8 @@ fn a_file_system_that_hangs_is_noticed_and_nothing_is_lost() {
     while bench.pump.0.pulse.turn() < Duration::from_millis(300) {
         std::thread::yield_now();
     }
-    let lines = std::io::BufReader::new(both).lines().map(|line| line.expect("reads"));
-    let last = lines.take(20_000).last().expect("was written");
-    assert!(last.ends_with("19999"), "{last}");
+    let mut lines = std::io::BufReader::new(both).lines().map(|line| line.expect("reads"));
+    assert!(lines.any(|line| line.ends_with(" 19999")), "all was written in the end");
     writer.join().expect("does not wait any more");
     while bench.pump.0.pulse.turn() > Duration::ZERO {
         std::thread::yield_now();
