@@ -33,8 +33,6 @@ pub struct Family {
     pub main: u32,
     /// The value of its [`MARK`].
     pub mark: String,
-    /// Start of its main process, clock ticks since boot.
-    start_time: u64,
     /// Names its main process, and the group of that, also when the number means another one.
     leader: Arc<OwnedFd>,
 }
@@ -43,8 +41,7 @@ impl Family {
     /// Who comes from this main process, or bears this mark.
     #[must_use]
     pub fn new(main: &Child, mark: String) -> Self {
-        let (start_time, leader) = (main.start_time(), main.descriptor());
-        Self { main: main.pid(), mark, start_time, leader }
+        Self { main: main.pid(), mark, leader: main.descriptor() }
     }
 
     /// Sends a signal to its process group, where there is one left.
@@ -74,10 +71,9 @@ impl Family {
     /// Before Linux 6.9 a group has only a number. The kernel gives it to no other while the leader is not reaped or
     /// a member is left, so it is used only when one of them is seen to be there.
     fn signal_number(&self, signal: i32, known: &[Remaining]) -> io::Result<()> {
-        let leader_is_there = || !pidfd::signal(&self.leader, 0).is_err_and(|e| pidfd::is_gone(&e));
         let member_is_there = || known.iter().any(|member| member.is_in_group(self.main));
         let group = i32::try_from(self.main).ok().filter(|&group| group > 1);
-        let Some(group) = group.filter(|_| leader_is_there() || member_is_there()) else {
+        let Some(group) = group.filter(|_| !self.leader_is_gone() || member_is_there()) else {
             return Ok(());
         };
         // SAFETY: plain numbers. Needed because the safe wrappers know no real-time signals.
@@ -90,7 +86,13 @@ impl Family {
     /// Whether the number of its main process certainly is that of another process now: then neither a session nor
     /// a group of that number is the family's.
     fn number_was_given_anew(&self) -> bool {
-        procfs::start_time(self.main).is_ok_and(|start_time| start_time != self.start_time)
+        // In this order: a number that is there after its process was reaped is another one's.
+        self.leader_is_gone() && procfs::sample(self.main).is_ok()
+    }
+
+    /// Whether the main process has ended and was reaped.
+    fn leader_is_gone(&self) -> bool {
+        pidfd::signal(&self.leader, 0).is_err_and(|error| pidfd::is_gone(&error))
     }
 }
 

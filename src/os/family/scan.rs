@@ -88,7 +88,11 @@ impl Scan {
             && !stranger
             && let Ok(lineage) = Lineage::new()
         {
-            members.extend(tree(&lineage, family.main, &mut HashSet::new()).iter().map(id));
+            let below = tree(&lineage, family.main, &mut HashSet::new());
+            // Its number still is its own: all that was found below it came from it.
+            if !family.number_was_given_anew() {
+                members.extend(below.iter().map(id));
+            }
         }
         members.retain(|&(pid, _)| pid != family.main);
         members

@@ -204,6 +204,13 @@ async fn a_group_is_signalled_by_number_while_its_leader_or_a_member_is_there() 
         let remaining = fixture.census.remaining(&family).await.expect("looks");
         family.signal_number(libc::SIGKILL, &remaining).expect("signals");
         gone(&left).await;
+        // As this kernel does it.
+        let (mut child, left) = start(&fixture, "old", script, 1).await;
+        let family = family_of("old", &child);
+        leave(&mut child).await;
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        family.signal_group_of(libc::SIGKILL, &remaining).expect("signals");
+        gone(&left).await;
     })
     .await;
 }
