@@ -202,7 +202,11 @@ async fn a_state_directory_that_cannot_be_made_is_named() {
 #[tokio::test]
 async fn a_service_whose_port_is_in_use_shows_what_it_said_itself() {
     let script = "echo 'bind: address already in use' >&2; exit 98";
-    let cafe = Cafe::start(&format!("services: {{ \"web\": (command: {}) }},", sh(script))).await;
+    let cafe = Cafe::start(&format!(
+        "services: {{ \"web\": (command: {}, restart: temporary) }},",
+        sh(script)
+    ))
+    .await;
     let shown = |exit: &cafe::types::exit::PostMortem| !exit.last_lines.is_empty();
     let web = cafe.wait_service("web", "ended", |web| web.exits.first().is_some_and(shown)).await;
     assert_eq!(web.exits[0].cause, Cause::Code(98));
