@@ -184,14 +184,15 @@ async fn without_descriptors_starts_fail_clearly_and_go_on_when_there_are_some()
     let cafe = Cafe::start(&format!(
         r#"services: {{
             "a": (command: {}, backoff: (min: "50ms", max: "200ms")),
-            "b": (command: {}, reload: signal(HUP)),
+            "b": (command: {}, ready: fd(3)),
         }},"#,
         sh(IDLE),
-        sh(&format!("{ticks}; {IDLE}")),
+        sh(&format!("{ticks}; echo >&3; {IDLE}")),
     ))
     .await;
     let a = cafe.wait_state("a", State::Running).await;
-    let b = cafe.wait_state("b", State::Running).await.pid.unwrap();
+    // Before it said so, the signal would end it.
+    let b = cafe.wait_state("b", State::Ready).await.pid.unwrap();
     kill(b, Signal::SIGHUP);
     let ticked = |number: usize| {
         let text = format!("tick {number}");
