@@ -108,9 +108,11 @@ fn exits(parts: &Parts) -> ChildSpec {
 
 fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
     let (notices, bus, services) = (parts.notices.clone(), bus.clone(), services.clone());
+    let writer = parts.context.pump().clone();
     ChildSpec::supervisor("logs", move || {
         let options = pump::Options {
             notices: notices.clone(),
+            pump: writer.clone(),
             bus: bus.clone(),
             services: services.clone(),
         };
@@ -145,6 +147,7 @@ fn services_child(
     })
     .backoff(BACKOFF)
     .heartbeat(services_heartbeat())
+    .shown_as_supervisor()
 }
 
 fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
@@ -236,6 +239,7 @@ fn api(
         bus: bus.clone(),
         tree,
         since: Timestamp::now(),
+        pump: parts.context.pump().clone(),
         log_dir: parts.config.daemon.state_dir.join("logs"),
         shutdown: parts.shutdown.clone(),
     }

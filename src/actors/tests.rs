@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorCell;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::bus::Bus;
 use super::logs::pump::Notices;
@@ -12,7 +12,9 @@ use super::services::{Context, Verb};
 use super::{Parts, Root, start};
 use crate::config;
 use crate::logs::{Limits, Options, Pump};
+use crate::net::control::{self, Client};
 use crate::os::isolated::in_own_process;
+use crate::supervision::heartbeat::Heartbeat;
 use crate::types::event::Kind;
 use crate::types::state::State;
 
@@ -32,7 +34,7 @@ struct World {
     bus: Bus,
     pump: Pump,
     context: Arc<Context>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl World {
@@ -52,7 +54,7 @@ impl World {
         let shutdown = Arc::new(watch::channel(false).0);
         let parts = Parts { config, context: context.clone(), notices, shutdown };
         let root = start(parts, bus.clone()).await.expect("starts");
-        let world = Self { root, bus, pump, context, _directory: directory };
+        let world = Self { root, bus, pump, context, directory };
         world
             .until(|world| {
                 world.pids().iter().all(|(state, pid)| *state == State::Running && pid.is_some())
@@ -105,6 +107,10 @@ impl World {
         tokio::time::timeout(Duration::from_secs(20), asking).await.expect("in time");
     }
 
+    fn client(&self) -> Client {
+        Client::new(self.directory.path().join("sock"), Duration::from_secs(20))
+    }
+
     async fn services_actor(&self) -> ActorCell {
         let children = self.root.root.children().await.expect("the root answers");
         let services = children.into_iter().find(|child| child.id == "services").expect("there");
@@ -155,5 +161,43 @@ async fn services_outlive_the_actor_that_owns_them_and_its_supervisor() {
             world.end().await;
         },
     )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_supervisor_of_the_services_answers_its_heartbeat() {
+    in_own_process("actors::tests::the_supervisor_of_the_services_answers_its_heartbeat", async {
+        let world = World::start().await;
+        let Heartbeat::Ping { ask, deadline, .. } = super::services_heartbeat() else {
+            panic!("it is asked");
+        };
+        let (answer, answered) = oneshot::channel();
+        ask(&world.services_actor().await, answer);
+        let answered = tokio::time::timeout(deadline, answered).await;
+        assert_eq!(answered, Ok(Ok(())), "without an answer it would be killed");
+        world.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_under_way_is_given_before_the_socket_ends() {
+    in_own_process("actors::tests::an_answer_under_way_is_given_before_the_socket_ends", async {
+        let world = World::start().await;
+        let client = world.client();
+        let patience = Duration::from_secs(20);
+        client.act(control::Verb::Stop, "pair", None, patience).await.expect("stops");
+        let mut live = world.bus.subscribe(None).live;
+        let asking = client.act(control::Verb::Stop, "steady", None, patience);
+        let World { root, context, pump, .. } = world;
+        let ending = async {
+            while !matches!(live.recv().await.expect("there").kind, Kind::Audit { .. }) {}
+            root.stop().await;
+        };
+        let (acted, ()) = tokio::join!(asking, ending);
+        assert_eq!(acted.expect("is answered").services.len(), 1);
+        context.remove_cgroups();
+        tokio::task::spawn_blocking(move || pump.stop()).await.expect("stops");
+    })
     .await;
 }

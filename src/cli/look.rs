@@ -156,6 +156,11 @@ fn summary(status: &Status, paint: Paint) -> String {
     if daemon.stopping {
         let _ = writeln!(text, "{}", paint.bad("cafe is stopping"));
     }
+    if let Some(ms) = daemon.logs_stalled_ms {
+        let time = show_duration(Duration::from_millis(ms));
+        let _ =
+            writeln!(text, "{} a file system hangs for {time}", paint.bad("no log is written:"));
+    }
     if let Some(error) = &daemon.config_error {
         let error = error.lines().map(tame).collect::<Vec<_>>().join("\n  ");
         let _ = writeln!(text, "{} {error}", paint.bad("config on disk refused:"));

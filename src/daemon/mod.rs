@@ -30,6 +30,9 @@ const START_RUSH: Duration = Duration::from_secs(1);
 /// Exit code for a config that is not valid.
 const BAD_CONFIG: u8 = 2;
 
+/// Longest time for the last lines to be written at the end.
+const LOGS_WITHIN: Duration = Duration::from_secs(20);
+
 /// Runs the daemon until it is told to end; `cafe run`.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
@@ -113,7 +116,11 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     end(root, &mut signals, &bus).await;
     drop((manager, rest));
     context.remove_cgroups();
-    tokio::task::spawn_blocking(move || pump.stop()).await.context("cannot close the logs")?;
+    let closing = tokio::task::spawn_blocking(move || pump.stop());
+    match tokio::time::timeout(LOGS_WITHIN, closing).await {
+        Ok(closed) => closed.context("cannot close the logs")?,
+        Err(_) => tracing::error!("the file system of the logs hangs: ending without it"),
+    }
     console.finish().await;
     Ok(())
 }

@@ -356,6 +356,7 @@ pub(crate) fn status() -> Status {
             state_dir: "/var/lib/cafe".into(),
             config_revision: "abc123".into(),
             config_error: None,
+            logs_stalled_ms: None,
             stopping: false,
         },
         services: vec![broken, db, retry, slow, unused, web],

@@ -45,17 +45,23 @@ pub fn open(pid: u32) -> Result<OwnedFd, Error> {
 /// # Errors
 /// `ESRCH` when it was reaped (see [`is_gone`]), `EPERM` when it is another user's.
 pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    send(pidfd.as_fd(), signal, 0)
+}
+
+/// Sends a signal to the process group that this process leads or led: never to another group of that number.
+///
+/// # Errors
+/// `ESRCH` when nobody is in it, `EPERM` when all in it are another user's, `EINVAL` before Linux 6.9.
+pub(super) fn signal_group(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    send(pidfd.as_fd(), signal, libc::PIDFD_SIGNAL_PROCESS_GROUP)
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is borrowed for the call; a null siginfo is allowed and means "as kill(2)".
     // Needed because the safe wrappers know named signals only, and services may be stopped by real-time ones.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_fd().as_raw_fd(),
-            signal,
-            no_info,
-            0_u32,
-        )
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, flags)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -45,6 +45,10 @@ pub struct Daemon {
     /// Why the last reload was refused; absent when the file on disk is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_error: Option<String>,
+    /// For how long no log could be written, milliseconds, as a file system neither takes bytes nor refuses them;
+    /// absent while logs are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_stalled_ms: Option<u64>,
     /// `true` once it was told to end.
     #[serde(default)]
     pub stopping: bool,

@@ -136,6 +136,12 @@ async fn services_that_cannot_start_say_why_and_the_others_run() {
         // Whoever asks for it is told why, at once: not after the wait is over.
         let started = told(&cafe.cli(&["start", name, "--timeout", "20s"]));
         started.expect(1, &["cannot start", code.as_str(), subject, "hint:"]);
+        // Its own log tells it, too, though it never had a process.
+        eventually("a line in its log", || {
+            let log = told(&cafe.cli(&["logs", name])).stdout;
+            (log.contains("could not start") && log.contains(subject)).then_some(())
+        })
+        .await;
     }
     cafe.wait_state("well", State::Running).await;
 }
@@ -196,7 +202,11 @@ async fn a_state_directory_that_cannot_be_made_is_named() {
 #[tokio::test]
 async fn a_service_whose_port_is_in_use_shows_what_it_said_itself() {
     let script = "echo 'bind: address already in use' >&2; exit 98";
-    let cafe = Cafe::start(&format!("services: {{ \"web\": (command: {}) }},", sh(script))).await;
+    let cafe = Cafe::start(&format!(
+        "services: {{ \"web\": (command: {}, restart: temporary) }},",
+        sh(script)
+    ))
+    .await;
     let shown = |exit: &cafe::types::exit::PostMortem| !exit.last_lines.is_empty();
     let web = cafe.wait_service("web", "ended", |web| web.exits.first().is_some_and(shown)).await;
     assert_eq!(web.exits[0].cause, Cause::Code(98));

@@ -16,6 +16,7 @@ use super::outcome::Watch;
 use crate::actors::bus::Bus;
 use crate::actors::services;
 use crate::config;
+use crate::logs::Pump;
 use crate::net::api::{Access, Answer, Backend, Counters, Feed};
 use crate::net::control::{Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Verb};
 use crate::os::procfs;
@@ -33,6 +34,7 @@ pub(crate) struct Api {
     pub(crate) bus: Bus,
     pub(crate) tree: Tree,
     pub(crate) since: Timestamp,
+    pub(crate) pump: Pump,
     pub(crate) log_dir: PathBuf,
     /// Set to `true` to end the daemon.
     pub(crate) shutdown: Arc<watch::Sender<bool>>,
@@ -55,6 +57,7 @@ impl Api {
             state_dir: config.daemon.state_dir.display().to_string(),
             config_revision: config.revision.clone(),
             config_error: self.keeper.last_error(),
+            logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
             stopping: *self.shutdown.borrow(),
         }
     }

@@ -25,9 +25,9 @@ pub(crate) enum Msg {
 #[derive(Debug)]
 pub(crate) struct State {
     _file: net::socket::Socket,
-    _server: Task,
-    /// Dropped with the state: lets answers under way end.
-    _running: oneshot::Sender<()>,
+    server: Task,
+    /// Dropped to end the server, which lets answers under way be given.
+    running: Option<oneshot::Sender<()>>,
 }
 
 impl Actor for Socket {
@@ -55,7 +55,17 @@ impl Actor for Socket {
             .await;
             let _ = myself.cast(Msg::Ended);
         });
-        Ok(State { _file: file, _server: server, _running: running })
+        Ok(State { _file: file, server, running: Some(running) })
+    }
+
+    /// The answer that the daemon ends is often one of those under way.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        drop(state.running.take());
+        Ok((&mut state.server).await?)
     }
 
     async fn handle(

@@ -1,13 +1,15 @@
 //! Speaks for the log pump: what the pump's thread notices becomes events, and readiness of services.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use crate::actors::bus::Bus;
 use crate::actors::services;
-use crate::logs::Notice;
+use crate::logs::{self, Notice};
 use crate::supervision::task::{self, Task};
 use crate::types::event::Kind;
 use crate::types::unit::show_duration;
@@ -46,6 +48,7 @@ impl Notices {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) notices: Notices,
+    pub(crate) pump: logs::Pump,
     pub(crate) bus: Bus,
     pub(crate) services: services::Handle,
 }
@@ -74,8 +77,17 @@ impl Actor for Pump {
         let receiver = options.notices.take().ok_or("another pump actor holds the notices")?;
         let mut held = Held { receiver: Some(receiver), notices: options.notices.clone() };
         Ok(task::spawn("log notices", async move {
-            while let Some(notice) = held.next().await {
-                pass_on(notice, &options);
+            let mut looks = tokio::time::interval(logs::STALLED);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut hung = false;
+            loop {
+                tokio::select! {
+                    notice = held.next() => match notice {
+                        Some(notice) => pass_on(notice, &options),
+                        None => break,
+                    },
+                    _ = looks.tick() => hung = watch(&options, hung),
+                }
             }
             let _ = myself.cast(Msg::Closed);
         }))
@@ -111,8 +123,23 @@ impl Drop for Held {
     }
 }
 
+/// Tells once that logs are not written any more, and once that they are again; says whether they hang now.
+fn watch(options: &Options, hung: bool) -> bool {
+    let stalled = options.pump.stalled();
+    let message = match stalled {
+        Some(turn) if !hung => format!(
+            "no log is written for {}: a file system hangs; services that write much will wait",
+            show_duration(turn)
+        ),
+        None if hung => "logs are written again".to_owned(),
+        _ => return hung,
+    };
+    options.bus.publish(Kind::Daemon { message });
+    stalled.is_some()
+}
+
 fn pass_on(notice: Notice, options: &Options) {
-    let time = |ms| show_duration(std::time::Duration::from_millis(ms));
+    let time = |ms| show_duration(Duration::from_millis(ms));
     let (service, message) = match notice {
         Notice::Matched { service, generation, line } => {
             return options.services.line_matched(service, generation, line);

@@ -25,10 +25,9 @@ impl State {
         let mut adopted: BTreeMap<Name, Adopted> = BTreeMap::new();
         for (name, entry) in running {
             match self.context.adopt(&entry) {
-                Some(child) if config.services.contains_key(&name) => {
+                Some(child) => {
                     adopted.insert(name, found(child, &entry));
                 }
-                Some(child) => self.context.end_unknown(&name, &child, entry.generation),
                 None => self.context.bury(&name, &entry).await,
             }
         }
@@ -49,9 +48,22 @@ impl State {
                 fresh.push(self.add(scope, name, service, None, found).await?);
             }
         }
+        for (name, found) in adopted {
+            self.add_unknown(&name, found).await?;
+        }
         self.roster.connect();
         self.show_groups();
         self.start_new(&fresh);
+        Ok(())
+    }
+
+    /// What runs and the config does not know leaves as any other member does: one of its name that a reload brings
+    /// waits until it is gone.
+    async fn add_unknown(&mut self, name: &Name, found: Adopted) -> Result<(), ActorProcessingErr> {
+        let service = Arc::new(config::Service::bare("/".into()));
+        let scope = self.roster.add_scope(None, single_spec(&service));
+        let (id, _) = self.add(scope, name, &service, None, Some(found)).await?;
+        self.leave(id, false);
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! What every service needs of the machine: the spawner, the log pump, cgroups, the journal of what runs.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::os::cgroup::{Cgroup, Hierarchy, Limits};
 use crate::os::children::Children;
 use crate::os::exits::Exits;
 use crate::os::family::{self, Census, Family};
+use crate::os::notify::Received;
 use crate::os::process::{Child, Spawner};
 use crate::os::{self, procfs};
 use crate::supervision::task;
@@ -29,8 +32,7 @@ const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TERM"];
 /// Where programs are found when cafe itself has no `PATH`, as in `systemd.exec(5)`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `SIGTERM` and `SIGKILL`, see `signal(7)`.
-const STOP_SIGNAL: i32 = 15;
+/// `SIGKILL`, see `signal(7)`.
 pub(super) const KILL_SIGNAL: i32 = 9;
 
 /// Longest time for killed processes to go; beyond it they hang in the kernel.
@@ -73,9 +75,17 @@ impl Context {
         let notify_dir = run.join("notify");
         // What a killed cafe left: services that still run are heard on a new socket of the same name.
         let _ = std::fs::remove_dir_all(&notify_dir);
-        std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
+        // Services of other users get through to their sockets; nobody else may put one there.
+        std::fs::create_dir_all(&notify_dir)
+            .and_then(|()| std::fs::set_permissions(&notify_dir, Permissions::from_mode(0o711)))
+            .map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
         Ok(Self { spawner, exits, pump, journal, base_env, census, cgroups, state_id, notify_dir })
+    }
+
+    /// Who writes the logs.
+    pub(crate) fn pump(&self) -> &Pump {
+        &self.pump
     }
 
     /// The children that somebody waits for.
@@ -94,8 +104,8 @@ impl Context {
     }
 
     /// Who belongs to a service with this main process.
-    pub(super) fn family(&self, name: &Name, main: u32) -> Family {
-        Family::new(&self.state_id, name.as_str(), main)
+    pub(super) fn family(&self, name: &Name, main: &Child) -> Family {
+        Family::new(main, self.mark(name))
     }
 
     /// The socket an incarnation notifies us on. Each has its own: that of the last one may be removed after that of
@@ -221,6 +231,11 @@ impl Context {
         }
     }
 
+    /// Writes a line of cafe itself into the log of a service; its state and the events tell the same in any case.
+    pub(super) fn note(&self, name: &Name, log: &config::Log, text: String) {
+        let _ = self.pump.note(name.clone(), sink_options(log), text);
+    }
+
     /// A service left the config: its cgroup and pipes go, its logs stay.
     pub(super) fn forget(&self, name: &Name) {
         let _ = self.pump.forget(name.clone());
@@ -283,24 +298,27 @@ impl Context {
         self.journal.ended(name, entry.generation);
     }
 
-    /// Ends a process that runs and that the config does not know any more.
-    pub(super) fn end_unknown(self: &Arc<Self>, name: &Name, child: &Arc<Child>, generation: u64) {
-        let (context, name, family) = (self.clone(), name.clone(), self.family(name, child.pid()));
-        let child = child.clone();
-        task::spawn("end unknown", async move {
-            let _ = family.signal_group(STOP_SIGNAL);
-            let _ = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
-            context.kill(&name, &family).await;
-            context.kill_strays(&name).await;
-            context.journal.ended(&name, generation);
-        })
-        .detach();
-    }
-
     /// Whether a process belongs to a service: what it says of itself must not name a stranger.
     pub(super) async fn is_member(&self, family: &Family, pid: u32) -> bool {
         let remaining = self.census.remaining(family).await.unwrap_or_default();
         remaining.iter().any(|process| process.pid == pid)
+    }
+
+    /// Whether to believe a notification: its sender is the main process or another one of the service. One that has
+    /// ended by now cannot be told any more; then its user decides, as for the socket itself.
+    pub(super) fn speaks_for(
+        &self,
+        name: &Name,
+        family: &Family,
+        main: u32,
+        owner: Option<u32>,
+        sender: &Received,
+    ) -> bool {
+        let own = nix::unistd::geteuid().as_raw();
+        let trusted = [0, own, owner.unwrap_or(own)].contains(&sender.uid);
+        sender.pid == main
+            || family.claims(sender.pid).unwrap_or(trusted)
+            || self.cgroup(name).is_some_and(|cgroup| cgroup.contains(sender.pid))
     }
 
     // ---- hooks ----
@@ -317,10 +335,10 @@ impl Context {
             cwd: service.cwd.clone(),
             ..os::process::Command::default()
         };
-        let (context, name) = (self.clone(), name.clone());
+        let (context, name, log) = (self.clone(), name.clone(), service.log);
         task::spawn("give-up hook", async move {
             let outcome = context.run_to_end(command, hook.timeout).await;
-            let _ = context.pump.note(name, format!("on_give_up: {outcome}"));
+            context.note(&name, &log, format!("on_give_up: {outcome}"));
         })
         .detach();
     }
@@ -334,7 +352,7 @@ impl Context {
             Ok(Ok(exit)) => exit.cause.to_string(),
             Ok(Err(error)) => chain(&error),
             Err(_) => {
-                let family = Family { main: child.pid(), mark: String::new() };
+                let family = Family::new(&child, String::new());
                 let _ = family.signal_group(KILL_SIGNAL);
                 "killed, it took too long".to_owned()
             }

@@ -49,9 +49,11 @@ fn overview_of_nothing_and_of_trouble() {
     status.services.truncate(1);
     status.daemon.config_error = Some("cafe.ron:3:5: unknown field `x`\u{1b}[2J\nfoo".into());
     status.daemon.stopping = true;
+    status.daemon.logs_stalled_ms = Some(61_000);
     assert_snapshot!(look::overview(&status, PLAIN, now()), @r#"
     cafe 0.1.0, up 2d 4h: 1 service: 1 failed
     cafe is stopping
+    no log is written: a file system hangs for 1m 1s
     config on disk refused: cafe.ron:3:5: unknown field `x`\u{1b}[2J
       foo
        NAME    STATE   FOR     PID  RESTARTS  CPU  MEMORY  REASON
@@ -60,6 +62,7 @@ fn overview_of_nothing_and_of_trouble() {
     status.services.clear();
     status.daemon.config_error = None;
     status.daemon.stopping = false;
+    status.daemon.logs_stalled_ms = None;
     assert_snapshot!(look::overview(&status, PLAIN, now()), @r#"cafe 0.1.0, up 2d 4h: 0 services"#);
 }
 

@@ -23,7 +23,7 @@ const SMALLEST_LOG: u64 = 4 << 10;
 /// the config can be judged; it never gets out of `load`.
 pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place) -> Draft {
     let mut draft = Draft {
-        service: bare(value::directory(reader, key)),
+        service: Service::bare(value::directory(reader, key)),
         place: key,
         after: Vec::new(),
         requires: Vec::new(),
@@ -56,34 +56,37 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
     draft
 }
 
-/// A service with all defaults.
-fn bare(directory: std::path::PathBuf) -> Service {
-    Service {
-        command: Vec::new(),
-        cwd: directory,
-        user: None,
-        group: None,
-        env: std::collections::BTreeMap::new(),
-        secrets: Vec::new(),
-        umask: None,
-        nice: None,
-        start: Start::Auto,
-        after: Vec::new(),
-        requires: Vec::new(),
-        kind: Kind::Daemon,
-        ready: None,
-        ready_timeout: PATIENCE,
-        watchdog: None,
-        health: None,
-        restart: Restart::Permanent,
-        backoff: policy::BACKOFF,
-        intensity: policy::INTENSITY,
-        on_give_up: None,
-        significant: false,
-        stop: policy::STOP,
-        reload: policy::RELOAD,
-        limits: None,
-        log: Log { max_file: 10 << 20, keep: 10, on_full: OnFull::Block },
+impl Service {
+    /// A service with all defaults and without a command.
+    #[must_use]
+    pub fn bare(cwd: std::path::PathBuf) -> Self {
+        Self {
+            command: Vec::new(),
+            cwd,
+            user: None,
+            group: None,
+            env: std::collections::BTreeMap::new(),
+            secrets: Vec::new(),
+            umask: None,
+            nice: None,
+            start: Start::Auto,
+            after: Vec::new(),
+            requires: Vec::new(),
+            kind: Kind::Daemon,
+            ready: None,
+            ready_timeout: PATIENCE,
+            watchdog: None,
+            health: None,
+            restart: Restart::Permanent,
+            backoff: policy::BACKOFF,
+            intensity: policy::INTENSITY,
+            on_give_up: None,
+            significant: false,
+            stop: policy::STOP,
+            reload: policy::RELOAD,
+            limits: None,
+            log: Log { max_file: 10 << 20, keep: 10, on_full: OnFull::Block },
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! goes to the callback given at its start. When nothing is written, the thread sleeps without a timer.
 
 mod drain;
+mod pulse;
 mod queue;
 mod service;
 mod worker;
@@ -18,10 +19,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use regex::bytes::Regex;
 use tokio::sync::oneshot;
 
+use self::pulse::Pulse;
 use self::queue::{Command, Queue};
 use super::Error;
 use super::excerpt::Excerpt;
@@ -37,6 +40,9 @@ pub struct Options {
     /// Called on the pump's thread with each [`Notice`]; must not block.
     pub notices: Box<dyn Fn(Notice) + Send>,
 }
+
+/// A turn of the thread takes milliseconds; one that takes this long hangs in a file system.
+pub const STALLED: Duration = Duration::from_secs(5);
 
 /// Bounds of all logs together. Archives are removed for them, oldest first; current files never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +135,7 @@ pub struct Pump(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     queue: Arc<Queue>,
+    pulse: Arc<Pulse>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -145,12 +152,14 @@ impl Pump {
         })?;
         let failed = |operation| move |source: io::Error| Error::Start { operation, source };
         let queue = Arc::new(Queue::new().map_err(failed("make an eventfd"))?);
-        let worker = worker::Worker::new(options, Arc::clone(&queue)).map_err(failed("set up"))?;
+        let pulse = Arc::new(Pulse::new());
+        let worker = worker::Worker::new(options, Arc::clone(&queue), Arc::clone(&pulse))
+            .map_err(failed("set up"))?;
         let thread = std::thread::Builder::new()
             .name("log-pump".to_owned())
             .spawn(move || worker.run())
             .map_err(failed("start a thread"))?;
-        Ok(Self(Arc::new(Inner { queue, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Inner { queue, pulse, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Reads from an incarnation. One attached before and not finished is finished first.
@@ -212,12 +221,12 @@ impl Pump {
         Ok(answer)
     }
 
-    /// Writes a line of cafe itself into the log of an attached service.
+    /// Writes a line of cafe itself into the log of a service, whether or not it ever had an incarnation.
     ///
     /// # Errors
     /// As [`Pump::attach`].
-    pub fn note(&self, service: Name, text: String) -> Result<(), Error> {
-        self.0.queue.push(Command::Note(service, text))
+    pub fn note(&self, service: Name, options: SinkOptions, text: String) -> Result<(), Error> {
+        self.0.queue.push(Command::Note(service, options, text))
     }
 
     /// Finishes a service that is no longer in the config. Its files stay.
@@ -226,6 +235,13 @@ impl Pump {
     /// As [`Pump::attach`].
     pub fn forget(&self, service: Name) -> Result<(), Error> {
         self.0.queue.push(Command::Forget(service))
+    }
+
+    /// For how long the thread has been hanging in a file system, if it does: then no log is written, and what
+    /// services write waits in their pipes.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        Some(self.0.pulse.turn()).filter(|turn| *turn >= STALLED)
     }
 
     /// Drains all pipes, writes what can be written, and waits for the end of the thread. Blocking.

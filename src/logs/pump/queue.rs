@@ -24,7 +24,7 @@ pub(super) enum Command {
     Finish(Name, u64, oneshot::Sender<Excerpt>),
     Excerpt(Name, oneshot::Sender<Excerpt>),
     Rotate(Name, oneshot::Sender<Result<(), Error>>),
-    Note(Name, String),
+    Note(Name, SinkOptions, String),
     Forget(Name),
 }
 

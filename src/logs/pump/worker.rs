@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::drain::{QUIET, READ};
+use super::pulse::Pulse;
 use super::queue::{Command, Queue};
 use super::service::Service;
 use super::{Notice, Options, SinkOptions, Source};
@@ -52,6 +53,7 @@ pub(super) struct Worker {
     /// Slots of which somebody waits for a line: no pause then.
     pub(super) awaited: HashSet<usize>,
     queue: Arc<Queue>,
+    pulse: Arc<Pulse>,
     pub(super) epoll: Epoll,
     slots: HashMap<Name, usize>,
     free: Vec<usize>,
@@ -84,7 +86,7 @@ impl Files {
 }
 
 impl Worker {
-    pub(super) fn new(options: Options, queue: Arc<Queue>) -> io::Result<Self> {
+    pub(super) fn new(options: Options, queue: Arc<Queue>, pulse: Arc<Pulse>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(queue.descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         let archiver = Archiver::start(options.dir.clone(), options.limits)?;
@@ -97,6 +99,7 @@ impl Worker {
             retry_at: None,
             awaited: HashSet::new(),
             queue,
+            pulse,
             epoll,
             slots: HashMap::new(),
             free: Vec::new(),
@@ -112,6 +115,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
+            self.pulse.begin();
             let (commands, go_on) = self.queue.take();
             for command in commands {
                 self.serve(command);
@@ -119,6 +123,7 @@ impl Worker {
             if !go_on {
                 return self.end();
             }
+            self.pulse.rest();
             let count = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
@@ -127,6 +132,7 @@ impl Worker {
                     return self.end();
                 }
             };
+            self.pulse.begin();
             (self.read, self.nearly_full) = (0, false);
             for event in events[..count].iter().filter(|event| event.data() != WAKE) {
                 let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
@@ -135,6 +141,7 @@ impl Worker {
             self.tick();
             let light = (1..BUSY).contains(&self.read) && !self.nearly_full;
             if light && self.awaited.is_empty() {
+                self.pulse.rest();
                 self.pause();
             }
         }
@@ -160,25 +167,16 @@ impl Worker {
             Command::Rotate(name, reply) => {
                 let _ = reply.send(self.rotate(&name));
             }
-            Command::Note(name, text) => {
-                if let Some(&slot) = self.slots.get(&name) {
-                    self.note(slot, &text);
-                }
+            Command::Note(name, options, text) => {
+                let slot = self.slot_for(&name, options);
+                self.note(slot, &text);
             }
             Command::Forget(name) => self.forget(&name),
         }
     }
 
     fn attach(&mut self, source: Source) {
-        let slot = self.slots.get(&source.service).copied().unwrap_or_else(|| {
-            let slot = self.free.pop().unwrap_or(self.services.len());
-            if slot == self.services.len() {
-                self.services.push(None);
-            }
-            self.slots.insert(source.service.clone(), slot);
-            self.services[slot] = Some(Service::new(source.service.clone(), source.options));
-            slot
-        });
+        let slot = self.slot_for(&source.service, source.options);
         self.finish(slot);
         if source.watch_for.is_some() {
             self.awaited.insert(slot);
@@ -187,6 +185,20 @@ impl Worker {
             service.begin(source);
         }
         self.watch(slot);
+    }
+
+    /// The slot of a service; one that was not heard of before gets one.
+    fn slot_for(&mut self, name: &Name, options: SinkOptions) -> usize {
+        if let Some(&slot) = self.slots.get(name) {
+            return slot;
+        }
+        let slot = self.free.pop().unwrap_or(self.services.len());
+        if slot == self.services.len() {
+            self.services.push(None);
+        }
+        self.slots.insert(name.clone(), slot);
+        self.services[slot] = Some(Service::new(name.clone(), options));
+        slot
     }
 
     fn update(&mut self, name: &Name, options: SinkOptions) {

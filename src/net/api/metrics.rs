@@ -35,6 +35,13 @@ fn daemon(page: &mut Page, status: &Status, counters: &Counters) {
     page.sample("cafe_open_fds", "", counters.open_fds);
     page.family("cafe_config_error", "gauge", "", "1 while the config on disk is refused.");
     page.sample("cafe_config_error", "", u8::from(daemon.config_error.is_some()));
+    page.family(
+        "cafe_logs_stalled",
+        "gauge",
+        "",
+        "1 while a file system hangs and no log is written.",
+    );
+    page.sample("cafe_logs_stalled", "", u8::from(daemon.logs_stalled_ms.is_some()));
     page.family("cafe_cpu_seconds", "counter", "seconds", "CPU time of the daemon.");
     page.sample("cafe_cpu_seconds_total", "", counters.cpu_seconds);
     page.family("cafe_events", "counter", "", "Events since the daemon started.");

@@ -20,9 +20,6 @@ use crate::net::Error;
 use crate::types::error::{Code, Problem};
 use crate::types::status::{Service, Status};
 
-/// Longest time for a connection to be taken: the daemon's accept loop never waits for anything.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-
 /// Longest answer, bytes: 50,000 services fit.
 const ANSWER_LIMIT: usize = 64 << 20;
 
@@ -198,10 +195,9 @@ impl Client {
     ) -> Result<Exchange, Error> {
         let unreachable = |source| Error::Connect { socket: self.socket.clone(), source };
         let broken = |source| Error::Exchange { request: request.to_owned(), source };
-        let stream = tokio::time::timeout(CONNECT_DEADLINE, UnixStream::connect(&self.socket))
-            .await
-            .map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?
-            .map_err(unreachable)?;
+        // The kernel answers at once whether somebody listens (connect(2), unix(7)): a deadline of its own could only
+        // find out that this process did not get to run.
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let message = Request::builder()

@@ -12,12 +12,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -123,7 +124,8 @@ async fn converse(
     router: Router,
     mut closing: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| answer(request, peer, router.clone()));
+    let endless = AtomicBool::new(false);
+    let service = service_fn(|request| answer(request, peer, router.clone(), &endless));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -134,6 +136,10 @@ async fn converse(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = async { let _ = closing.wait_for(|&closing| closing).await; } => {
+            if endless.load(Ordering::Relaxed) {
+                // A stream goes on until somebody ends it.
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -148,9 +154,14 @@ async fn answer(
     mut request: hyper::Request<Incoming>,
     peer: Peer,
     router: Router,
+    endless: &AtomicBool,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(peer);
-    router.oneshot(request.map(Body::new)).await
+    let answer = router.oneshot(request.map(Body::new)).await;
+    let is_endless =
+        answer.as_ref().is_ok_and(|answer| answer.body().size_hint().exact().is_none());
+    endless.store(is_endless, Ordering::Relaxed);
+    answer
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -56,6 +56,16 @@ impl Cgroup {
         Ok(number_of(&self.read("cgroup.events")?, "populated") == Some(0))
     }
 
+    /// Whether a process is in it or below it.
+    #[must_use]
+    pub fn contains(&self, pid: u32) -> bool {
+        let holds = |path: &PathBuf| {
+            let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+            listed.lines().any(|line| line.parse() == Ok(pid))
+        };
+        descendants(&self.path).iter().any(holds)
+    }
+
     /// Until no process is in it or below it. Safe to cancel.
     ///
     /// # Errors

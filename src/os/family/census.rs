@@ -83,7 +83,7 @@ impl Census {
             found += remaining.len();
             // A family that forks could outrun us one by one: the group goes at once. Only after the look, as
             // what has no mark is known by its parents alone, and those may be in the group.
-            family.signal_group(libc::SIGKILL)?;
+            family.signal_group_of(libc::SIGKILL, &remaining)?;
             for process in &remaining {
                 process.signal(libc::SIGKILL)?;
             }

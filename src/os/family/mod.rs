@@ -6,35 +6,42 @@
 //! parent is beyond this and needs a cgroup. Finding and killing only; never decides when.
 
 mod census;
+mod kin;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 pub use census::Census;
 pub use scan::{Marked, Scan, marked};
 
+use super::process::Child;
 use super::{Error, pidfd, procfs};
 
 /// The environment variable that marks the processes of a service.
 pub const MARK: &str = "CAFE_SERVICE";
 
-/// The service a process belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A service as its processes know it.
+#[derive(Debug, Clone)]
 pub struct Family {
-    /// Process id of its main process, dead or alive: the session and process group of the rest.
+    /// Process id of its main process, dead or alive: the session and process group of the rest, unless the number
+    /// was given anew.
     pub main: u32,
     /// The value of its [`MARK`].
     pub mark: String,
+    /// Names its main process, and the group of that, also when the number means another one.
+    leader: Arc<OwnedFd>,
 }
 
 impl Family {
-    /// The family of the service `name` of the cafe whose state directory has this id.
+    /// Who comes from this main process, or bears this mark.
     #[must_use]
-    pub fn new(state_id: &str, name: &str, main: u32) -> Self {
-        Self { main, mark: mark(state_id, name) }
+    pub fn new(main: &Child, mark: String) -> Self {
+        Self { main: main.pid(), mark, leader: main.descriptor() }
     }
 
     /// Sends a signal to its process group, where there is one left.
@@ -42,16 +49,50 @@ impl Family {
     /// # Errors
     /// When no member may be signalled.
     pub fn signal_group(&self, signal: i32) -> Result<(), Error> {
+        self.signal_group_of(signal, &[])
+    }
+
+    /// As [`Family::signal_group`], knowing some of its living members.
+    fn signal_group_of(&self, signal: i32, known: &[Remaining]) -> Result<(), Error> {
+        let sent = match pidfd::signal_group(&self.leader, signal) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.signal_number(signal, known)
+            }
+            sent => sent,
+        };
+        match sent {
+            Err(source) if !pidfd::is_gone(&source) => {
+                Err(Error::system("signal process group", self.main.to_string(), source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Before Linux 6.9 a group has only a number. The kernel gives it to no other while the leader is not reaped or
+    /// a member is left, so it is used only when one of them is seen to be there.
+    fn signal_number(&self, signal: i32, known: &[Remaining]) -> io::Result<()> {
+        let member_is_there = || known.iter().any(|member| member.is_in_group(self.main));
         let group = i32::try_from(self.main).ok().filter(|&group| group > 1);
-        let Some(group) = group else { return Ok(()) };
+        let Some(group) = group.filter(|_| !self.leader_is_gone() || member_is_there()) else {
+            return Ok(());
+        };
         // SAFETY: plain numbers. Needed because the safe wrappers know no real-time signals.
         if unsafe { libc::kill(-group, signal) } == 0 {
             return Ok(());
         }
-        match std::io::Error::last_os_error() {
-            error if pidfd::is_gone(&error) => Ok(()),
-            error => Err(Error::system("signal process group", group.to_string(), error)),
-        }
+        Err(io::Error::last_os_error())
+    }
+
+    /// Whether the number of its main process certainly is that of another process now: then neither a session nor
+    /// a group of that number is the family's.
+    fn number_was_given_anew(&self) -> bool {
+        // In this order: a number that is there after its process was reaped is another one's.
+        self.leader_is_gone() && procfs::sample(self.main).is_ok()
+    }
+
+    /// Whether the main process has ended and was reaped.
+    fn leader_is_gone(&self) -> bool {
+        pidfd::signal(&self.leader, 0).is_err_and(|error| pidfd::is_gone(&error))
     }
 }
 
@@ -88,6 +129,13 @@ impl Remaining {
         let same = procfs::sample(pid)
             .is_ok_and(|sample| sample.start_time == start_time && sample.state != 'Z');
         Ok(same.then_some(Self { pid, start_time, pidfd }))
+    }
+
+    /// Whether it lives and is in the process group of this number.
+    fn is_in_group(&self, group: u32) -> bool {
+        procfs::sample(self.pid).is_ok_and(|sample| {
+            sample.start_time == self.start_time && sample.state != 'Z' && sample.group == group
+        })
     }
 
     /// Sends it a signal.

@@ -31,7 +31,7 @@ struct Pass {
 }
 
 #[derive(Debug)]
-struct Found {
+pub(super) struct Found {
     pid: u32,
     start_time: u64,
     session: u32,
@@ -79,11 +79,20 @@ impl Scan {
 
     /// Process ids and start times.
     fn members(&self, family: &Family) -> Vec<(u32, u64)> {
-        let belongs = |tree: &&Vec<Found>| tree.iter().any(|process| process.belongs_to(family));
-        let mut members: Vec<_> = self.trees.iter().filter(belongs).flatten().map(id).collect();
+        let stranger = family.number_was_given_anew();
+        let belongs = |process: &Found| process.belongs_to(family, !stranger);
+        let trees = self.trees.iter().filter(|tree| tree.iter().any(belongs));
+        let mut members: Vec<_> = trees.flatten().map(id).collect();
         let alive = procfs::sample(family.main).is_ok_and(|main| main.session == family.main);
-        if alive && let Ok(lineage) = Lineage::new() {
-            members.extend(tree(&lineage, family.main, &mut HashSet::new()).iter().map(id));
+        if alive
+            && !stranger
+            && let Ok(lineage) = Lineage::new()
+        {
+            let below = tree(&lineage, family.main, &mut HashSet::new());
+            // Its number still is its own: all that was found below it came from it.
+            if !family.number_was_given_anew() {
+                members.extend(below.iter().map(id));
+            }
         }
         members.retain(|&(pid, _)| pid != family.main);
         members
@@ -117,16 +126,22 @@ impl Pass {
 impl Found {
     /// `None` when it has ended.
     fn look(pid: u32) -> Option<Self> {
-        let sample = procfs::sample(pid).ok().filter(|sample| sample.state != 'Z')?;
-        let (session, group) = (sample.session, sample.group);
-        let mark = mark_of(pid);
-        Some(Self { pid, start_time: sample.start_time, session, group, mark })
+        Self::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z').map(|(found, _)| found)
     }
 
-    fn belongs_to(&self, family: &Family) -> bool {
+    /// Of a zombie, too: that has no mark any more, but still a session and a group.
+    pub(super) fn look_at_any(pid: u32) -> Option<(Self, procfs::Sample)> {
+        let sample = procfs::sample(pid).ok()?;
+        let (start_time, session, group) = (sample.start_time, sample.session, sample.group);
+        let mark = mark_of(pid);
+        Some((Self { pid, start_time, session, group, mark }, sample))
+    }
+
+    /// `by_number`: whether the number of the main process still names what it named.
+    pub(super) fn belongs_to(&self, family: &Family, by_number: bool) -> bool {
         match &self.mark {
             Some(mark) => *mark == family.mark,
-            None => self.session == family.main || self.group == family.main,
+            None => by_number && (self.session == family.main || self.group == family.main),
         }
     }
 }

@@ -80,10 +80,15 @@ async fn group_session_and_escapees_are_found_and_killed_and_no_one_else() {
         left.sort_unstable();
         let (mut other, others) =
             start(&fixture, "other", "setsid sh -c 'echo $$; exec sleep 1000' & wait", 1).await;
-        let family = Family::new(&state(), "escaping", child.pid());
+        let family = family_of("escaping", &child);
         let alive = fixture.census.remaining(&family).await.expect("looks");
         assert!(left.iter().all(|pid| pids(&alive).contains(pid)), "found while main lives");
         assert!(!pids(&alive).contains(&child.pid()), "main is not a leftover");
+        assert!(left.iter().all(|&pid| family.claims(pid) == Some(true)));
+        assert!(others.iter().all(|&pid| family.claims(pid) == Some(false)));
+        assert_eq!(family.claims(child.pid()), Some(true));
+        assert_eq!(family.claims(std::process::id()), Some(false));
+        assert_eq!(family.claims(u32::MAX), None);
         leave(&mut child).await;
         leave(&mut other).await;
         let remaining = fixture.census.remaining(&family).await.expect("looks");
@@ -92,7 +97,7 @@ async fn group_session_and_escapees_are_found_and_killed_and_no_one_else() {
         assert!(found >= left.len(), "{found}");
         gone(&left).await;
         assert!(fixture.census.remaining(&family).await.expect("looks").is_empty());
-        let family = Family::new(&state(), "other", other.pid());
+        let family = family_of("other", &other);
         let remaining = fixture.census.remaining(&family).await.expect("looks");
         assert_eq!(pids(&remaining), others, "the other service was left alone");
         assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
@@ -113,7 +118,7 @@ async fn a_cleared_environment_is_found_by_session_and_below_main_by_descent() {
         let (mut child, left) = start(&fixture, "cleared", script, 1).await;
         let sample = procfs::sample(left[0]).expect("runs");
         assert_eq!((sample.session, sample.group), (child.pid(), left[0]));
-        let family = Family::new(&state(), "cleared", child.pid());
+        let family = family_of("cleared", &child);
         leave(&mut child).await;
         let remaining = fixture.census.remaining(&family).await.expect("looks");
         assert_eq!(pids(&remaining), left);
@@ -122,7 +127,7 @@ async fn a_cleared_environment_is_found_by_session_and_below_main_by_descent() {
         // Leaves all, and has no mark: found by descent while main lives.
         let script = "env -i setsid sh -c 'echo $$; exec sleep 1000' & wait";
         let (child, left) = start(&fixture, "lost", script, 1).await;
-        let family = Family::new(&state(), "lost", child.pid());
+        let family = family_of("lost", &child);
         assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("kills"), 1);
         child.wait().await.expect("ends");
         gone(&left).await;
@@ -140,10 +145,72 @@ async fn a_family_that_forks_all_the_time_is_killed_in_the_end() {
             while (1) { my $p = fork; if ($p) { exit 0 } use POSIX; POSIX::setsid(); \
             select(undef, undef, undef, 0.002) }' & exec sleep 1000";
         let (mut child, _) = start(&fixture, "hydra", script, 1).await;
-        let family = Family::new(&state(), "hydra", child.pid());
+        let family = family_of("hydra", &child);
         leave(&mut child).await;
         fixture.census.kill_all(&family, WITHIN).await.expect("kills");
         assert!(marked(&state()).expect("walks").is_empty(), "none is left on the machine");
+    })
+    .await;
+}
+
+/// A family whose main process has ended and been reaped, and whose number is a stranger's now.
+async fn outlived(fixture: &Fixture, stranger: &Child) -> Family {
+    let (mut ended, _) = start(fixture, "outlived", "echo 1; exec sleep 1000", 1).await;
+    leave(&mut ended).await;
+    Family { main: stranger.pid(), ..family_of("outlived", &ended) }
+}
+
+#[tokio::test]
+async fn a_stranger_with_the_number_of_an_ended_main_process_is_left_alone() {
+    let name =
+        "os::family::tests::a_stranger_with_the_number_of_an_ended_main_process_is_left_alone";
+    in_own_process(name, async {
+        let fixture = fixture();
+        // In the group and session of that number, without a mark; once below its parent and once an orphan.
+        let script = "env -u CAFE_SERVICE sh -c 'echo $$; exec sleep 1000' & \
+            (env -u CAFE_SERVICE sh -c 'echo $$; exec sleep 1000' &); wait";
+        let (mut stranger, below) = start(&fixture, "stranger", script, 2).await;
+        let family = outlived(&fixture, &stranger).await;
+        let found = fixture.census.remaining(&family).await.expect("looks");
+        assert!(found.is_empty(), "{found:?}");
+        family.signal_group(libc::SIGKILL).expect("asks");
+        family.signal_number(libc::SIGKILL, &[]).expect("asks");
+        assert_eq!(fixture.census.kill_all(&family, WITHIN).await.expect("looks"), 0);
+        let lives = |pid: u32| procfs::sample(pid).is_ok_and(|sample| sample.state != 'Z');
+        assert!(lives(stranger.pid()) && below.iter().copied().all(lives), "a stranger was killed");
+        let family = family_of("stranger", &stranger);
+        leave(&mut stranger).await;
+        fixture.census.kill_all(&family, WITHIN).await.expect("kills");
+        gone(&below).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_is_signalled_by_number_while_its_leader_or_a_member_is_there() {
+    let name =
+        "os::family::tests::a_group_is_signalled_by_number_while_its_leader_or_a_member_is_there";
+    in_own_process(name, async {
+        let fixture = fixture();
+        let script = "sh -c 'echo $$; exec sleep 1000' & wait";
+        let (child, left) = start(&fixture, "old", script, 1).await;
+        // As before Linux 6.9.
+        family_of("old", &child).signal_number(libc::SIGKILL, &[]).expect("signals");
+        child.wait().await.expect("ends");
+        gone(&left).await;
+        let (mut child, left) = start(&fixture, "old", script, 1).await;
+        let family = family_of("old", &child);
+        leave(&mut child).await;
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        family.signal_number(libc::SIGKILL, &remaining).expect("signals");
+        gone(&left).await;
+        // As this kernel does it.
+        let (mut child, left) = start(&fixture, "old", script, 1).await;
+        let family = family_of("old", &child);
+        leave(&mut child).await;
+        let remaining = fixture.census.remaining(&family).await.expect("looks");
+        family.signal_group_of(libc::SIGKILL, &remaining).expect("signals");
+        gone(&left).await;
     })
     .await;
 }
@@ -178,6 +245,10 @@ async fn many_who_ask_at_once_share_scans() {
         assert!(different.len() <= 50, "{} scans", different.len());
     })
     .await;
+}
+
+fn family_of(name: &str, main: &Child) -> Family {
+    Family::new(main, mark(&state(), name))
 }
 
 /// Tests run beside each other, and some look at the whole machine.

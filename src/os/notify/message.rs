@@ -25,7 +25,7 @@ pub struct Message {
     pub extend_timeout: Option<Duration>,
     /// `MONOTONIC_USEC=`: the moment a reload began, CLOCK_MONOTONIC.
     pub monotonic: Option<Duration>,
-    /// `BARRIER=1`: it waits for the descriptor it sent to be closed. Done before this is seen.
+    /// `BARRIER=1`: it waits for the descriptor it sent to be closed.
     pub barrier: bool,
     /// Lines that are no assignment, not UTF-8, or have a value that cannot be.
     pub malformed: u32,

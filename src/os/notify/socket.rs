@@ -21,7 +21,7 @@ const MESSAGE_BYTES: usize = 4096;
 const DESCRIPTORS: usize = 253;
 
 /// A message with what the kernel says about its sender.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Received {
     /// What it says.
     pub message: Message,
@@ -29,6 +29,8 @@ pub struct Received {
     pub pid: u32,
     /// User id of the sender.
     pub uid: u32,
+    /// What came with it; a sender may wait for these to be closed, and is there until then.
+    _descriptors: Vec<OwnedFd>,
 }
 
 /// A socket bound in the file system; removed when dropped.
@@ -64,8 +66,8 @@ impl Socket {
         &self.path
     }
 
-    /// The next message. Safe to cancel. Descriptors that come with it are closed at once, which is what
-    /// `BARRIER=1` waits for.
+    /// The next message. Safe to cancel. Descriptors that come with it are closed when it is dropped,
+    /// which is what `BARRIER=1` waits for.
     ///
     /// # Errors
     /// When the socket fails.
@@ -97,11 +99,11 @@ fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let result = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
-    let mut sender = None;
+    let (mut sender, mut kept) = (None, Vec::new());
     for message in control.drain() {
         match message {
             RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials),
-            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.for_each(drop::<OwnedFd>),
+            RecvAncillaryMessage::ScmRights(descriptors) => kept.extend(descriptors),
             _ => {}
         }
     }
@@ -112,5 +114,5 @@ fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
         message = Message { malformed: 1, ..Message::default() };
     }
     let pid = sender.pid.as_raw_nonzero().get().unsigned_abs();
-    Ok(Some(Received { message, pid, uid: sender.uid.as_raw() }))
+    Ok(Some(Received { message, pid, uid: sender.uid.as_raw(), _descriptors: kept }))
 }

@@ -13,7 +13,7 @@ use crate::os::{Error, procfs};
 #[derive(Debug)]
 pub struct Child {
     pid: u32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     start_time: u64,
     children: Arc<Children>,
     /// Whether it is ours to reap and its entry in `children` is therefore still ours to remove.
@@ -28,7 +28,7 @@ impl Child {
         let children = Arc::clone(children);
         Self {
             pid,
-            pidfd,
+            pidfd: Arc::new(pidfd),
             start_time,
             children,
             registered: AtomicBool::new(true),
@@ -70,7 +70,7 @@ impl Child {
         let children = Arc::clone(children);
         Ok(Some(Self {
             pid,
-            pidfd,
+            pidfd: Arc::new(pidfd),
             start_time,
             children,
             registered: AtomicBool::new(false),
@@ -88,6 +88,11 @@ impl Child {
     #[must_use]
     pub fn start_time(&self) -> u64 {
         self.start_time
+    }
+
+    /// What names it for ever, its number may be given anew.
+    pub(in crate::os) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pidfd)
     }
 
     /// Sends it a signal.

@@ -30,6 +30,8 @@ pub struct ChildSpec {
     /// When its silence counts as a failure.
     pub heartbeat: Option<Heartbeat>,
     pub(super) shutdown: Shutdown,
+    /// What the tree calls it.
+    pub(super) shown_as: &'static str,
     pub(super) kind: Kind,
     pub(super) start: Start,
 }
@@ -141,6 +143,10 @@ impl ChildSpec {
 
     fn new(id: String, kind: Kind, shutdown: Shutdown, start: Start) -> Self {
         let zero = Duration::ZERO;
+        let shown_as = match kind {
+            Kind::Worker => "actor",
+            Kind::Supervisor => "supervisor",
+        };
         Self {
             id,
             restart: Restart::Permanent,
@@ -148,6 +154,7 @@ impl ChildSpec {
             backoff: Backoff { min: zero, max: zero, reset_after: zero },
             heartbeat: None,
             shutdown,
+            shown_as,
             kind,
             start,
         }
@@ -173,6 +180,13 @@ impl ChildSpec {
     #[must_use]
     pub fn significant(mut self) -> Self {
         self.significant = true;
+        self
+    }
+
+    /// The same, shown as a supervisor: a worker that supervises actors of its own, by its own rules.
+    #[must_use]
+    pub fn shown_as_supervisor(mut self) -> Self {
+        self.shown_as = "supervisor";
         self
     }
 

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::actor::{Arguments, Msg, Reply, SHUTDOWN};
-use super::spec::Kind;
 use super::{ChildSpec, Error, Event, Observer, View, check};
 use crate::supervision::machine::{
     End, Ended, Machine, Order, Phase, Report, Spec, State as MachineState, Why,
@@ -115,11 +114,7 @@ impl State {
         if slot == self.children.len() {
             self.children.push(None);
         }
-        let kind = match spec.kind {
-            Kind::Worker => "actor",
-            Kind::Supervisor => "supervisor",
-        };
-        let branch = Arc::new(self.branch.child(&spec.id, kind));
+        let branch = Arc::new(self.branch.child(&spec.id, spec.shown_as));
         branch.set_state("stopped");
         self.slots.insert(spec.id.clone(), slot);
         self.children[slot] =

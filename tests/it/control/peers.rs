@@ -64,6 +64,27 @@ async fn a_stranger_may_look_where_that_is_public_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_member_of_the_group_may_all_but_config_and_shutdown() {
+    let Some(cafe) = reachable("group: \"nogroup\"").await else { return };
+    for (method, path) in [
+        ("GET", "/v1/status"),
+        ("GET", "/v1/logs/web"),
+        ("POST", "/v1/services/web/restart?wait_ms=20000"),
+    ] {
+        ask(&cafe, method, path).expect(0, &[" 200"]);
+    }
+    for (method, path) in [
+        ("GET", "/v1/config"),
+        ("PUT", "/v1/config"),
+        ("POST", "/v1/config/reload?dry_run=true"),
+        ("POST", "/v1/config/diff"),
+        ("POST", "/v1/shutdown"),
+    ] {
+        ask(&cafe, method, path).expect(0, &["C042", " 403", "hint"]);
+    }
+}
+
+#[tokio::test]
 async fn the_command_line_of_a_stranger_is_refused_with_code_6() {
     let Some(cafe) = reachable("public: true").await else { return };
     // The binary stands where another user may not get to it, on some machines.

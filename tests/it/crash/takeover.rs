@@ -166,6 +166,32 @@ async fn a_service_that_left_the_config_meanwhile_is_ended() {
 }
 
 #[tokio::test]
+async fn one_that_comes_back_while_the_found_one_ends_waits_for_it() {
+    let script = "trap 'echo asked >>journal; read go <gate; echo ended >>journal; exit 0' TERM; \
+        echo started >>journal; echo >&3";
+    let script = sh(&format!("{script}; {IDLE}"));
+    let known = format!("services: {{ \"a\": (command: {script}, ready: fd(3)) }},");
+    let mut cafe = Cafe::start(&known).await;
+    cafe.fifo("gate");
+    let before = cafe.wait_state("a", State::Ready).await;
+    cafe.crash();
+    cafe.configure("services: {},");
+    cafe.boot().await;
+    eventually("order to stop", || cafe.read("journal").contains("asked").then_some(())).await;
+    assert_eq!(cafe.service("a").await.state, State::Stopping, "it is shown until it is gone");
+    cafe.configure(&known);
+    assert!(cafe.cli(&["reload"]).status.success());
+
+    let _gate = cafe.open_gate("gate");
+
+    let after = cafe.wait_state("a", State::Ready).await;
+    assert_ne!(after.pid, before.pid);
+    assert_eq!(cafe.read("journal"), "started\nasked\nended\nstarted\n");
+    cafe.act(Verb::Stop, "a").await;
+    assert_eq!(cafe.service("a").await.exits.len(), 1, "nothing ended it but this");
+}
+
+#[tokio::test]
 async fn a_number_that_means_another_process_now_is_let_alone() {
     let mut cafe = Cafe::start(&format!("services: {{ \"a\": (command: {}) }},", sh(IDLE))).await;
     let a = cafe.wait_state("a", State::Running).await;

@@ -1,10 +1,10 @@
 //! A machine that has no more to give, or changes its mind about the time.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use cafe::net::control::Verb;
-use cafe::types::event::Kind;
+use cafe::types::event::{Event, Kind};
 use cafe::types::state::State;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
@@ -77,6 +77,38 @@ async fn writer(disk: &Disk, on_full: &str) -> Cafe {
 
 fn log(cafe: &Cafe) -> String {
     told(&cafe.cli(&["logs", "a", "-n", "all"])).stdout
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_is_told_and_forgotten_when_it_answers() {
+    let mut cafe = Cafe::new(&format!(
+        r#"services: {{ "a": (command: {}), "b": (command: {}) }},"#,
+        sh(&format!("seq 1 {LINES}; echo over; {IDLE}")),
+        sh(IDLE)
+    ));
+    // A pipe takes no more than fits in, and then neither takes nor refuses, as a server that is gone.
+    std::fs::create_dir_all(cafe.path("state/logs/a")).unwrap();
+    let current = cafe.path("state/logs/a/current");
+    cafe.fifo("state/logs/a/current");
+    let both = std::fs::OpenOptions::new().read(true).write(true).open(&current).unwrap();
+    cafe.boot().await;
+    cafe.wait_for("hang shown", |status| status.daemon.logs_stalled_ms).await;
+    told(&cafe.cli(&["status"])).expect(0, &["no log is written: a file system hangs for"]);
+    let said = |text: &'static str| {
+        move |event: &Event| event.kind.describe().contains(text).then_some(())
+    };
+    cafe.wait_event("hang told", said("no log is written for")).await;
+    // Services are not in its way: they are commanded as ever.
+    cafe.act(Verb::Restart, "b").await;
+
+    // Nobody reads it again: this test has taken all.
+    std::fs::remove_file(&current).unwrap();
+    let mut lines = std::io::BufReader::new(both).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with(" over")), "all was written in the end");
+
+    cafe.wait_event("end of the hang told", said("logs are written again")).await;
+    assert_eq!(cafe.status().await.daemon.logs_stalled_ms, None);
+    cafe.act(Verb::Stop, "a").await;
 }
 
 /// The numbers of the lines in the log.
@@ -152,14 +184,15 @@ async fn without_descriptors_starts_fail_clearly_and_go_on_when_there_are_some()
     let cafe = Cafe::start(&format!(
         r#"services: {{
             "a": (command: {}, backoff: (min: "50ms", max: "200ms")),
-            "b": (command: {}, reload: signal(HUP)),
+            "b": (command: {}, ready: fd(3)),
         }},"#,
         sh(IDLE),
-        sh(&format!("{ticks}; {IDLE}")),
+        sh(&format!("{ticks}; echo >&3; {IDLE}")),
     ))
     .await;
     let a = cafe.wait_state("a", State::Running).await;
-    let b = cafe.wait_state("b", State::Running).await.pid.unwrap();
+    // Before it said so, the signal would end it.
+    let b = cafe.wait_state("b", State::Ready).await.pid.unwrap();
     kill(b, Signal::SIGHUP);
     let ticked = |number: usize| {
         let text = format!("tick {number}");

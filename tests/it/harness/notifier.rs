@@ -22,7 +22,7 @@ impl Orders {
 const ARGUMENTS: [&str; 5] =
     ["--exact", "harness::notifier::notifier", "--ignored", "--nocapture", "--quiet"];
 
-/// A shell command that becomes a notifier; reads [`Cafe::orders`] of the same name.
+/// A shell command that becomes a notifier; reads [`Cafe::orders`] of the same name, until it is told to `quit`.
 pub(crate) fn notifier_in(orders: &str) -> String {
     let binary: PathBuf = std::env::current_exe().expect("path of the test binary");
     let binary = binary.to_str().expect("a path in UTF-8");
@@ -48,6 +48,9 @@ fn notifier() {
     let orders = OpenOptions::new().read(true).write(true).open(orders).expect("the orders");
     for line in BufReader::new(orders).lines() {
         let line = line.expect("an order");
+        if line == "quit" {
+            return;
+        }
         socket.send_to(line.as_bytes(), &daemon).expect("cafe hears");
     }
 }

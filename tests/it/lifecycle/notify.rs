@@ -1,11 +1,13 @@
-//! `sd_notify(3)` beyond READY: texts, deadlines, the watchdog, another main process.
+//! `sd_notify(3)` beyond READY: texts, deadlines, the watchdog, another main process, and who is believed.
+
+use std::os::unix::net::UnixDatagram;
 
 use cafe::net::control::Verb;
 use cafe::types::exit::Cause;
 use cafe::types::state::State;
 use nix::sys::signal::Signal;
 
-use crate::harness::{Cafe, eventually, is_gone, kill, notifier_in, sh};
+use crate::harness::{Cafe, IDLE, eventually, is_gone, kill, notifier_in, sh};
 
 /// A service of this script and further fields, before anything was said.
 fn notifying(script: &str, fields: &str) -> Cafe {
@@ -141,4 +143,82 @@ async fn a_stranger_cannot_become_the_main_process() {
 
     assert!(is_gone(a.pid.unwrap()));
     assert_eq!(cafe.service("a").await.exits[0].pid, a.pid);
+}
+
+#[tokio::test]
+async fn a_stranger_is_not_believed() {
+    let mut cafe = notifying(&notifier_in("orders"), "");
+    let mut orders = cafe.orders("orders");
+    cafe.boot().await;
+    cafe.wait_service("a", "with a process", |a| a.pid.is_some()).await;
+    let stranger = UnixDatagram::unbound().unwrap();
+    let socket = cafe.path("state/run/notify/a.1");
+    for said in ["READY=1", "STATUS=of a stranger", "WATCHDOG=trigger"] {
+        stranger.send_to(said.as_bytes(), &socket).unwrap();
+    }
+
+    // Read in order: what came before it was judged.
+    orders.say("STATUS=its own");
+    let a = cafe.wait_service("a", "heard", |a| a.status_text.is_some()).await;
+
+    assert_eq!(a.status_text.as_deref(), Some("its own"));
+    assert_eq!((a.state, a.restarts), (State::Starting, 0));
+    let me = format!("process {} of user", std::process::id());
+    eventually("a line in its log", || {
+        let told = cafe.cli(&["logs", "a"]);
+        String::from_utf8_lossy(&told.stdout).contains(&me).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_has_ended_since_is_believed() {
+    let script = format!("( {} ); : >over; {IDLE}", notifier_in("orders"));
+    let mut cafe = notifying(&script, "");
+    let mut orders = cafe.orders("orders");
+    cafe.boot().await;
+    cafe.wait_service("a", "with a process", |a| a.pid.is_some()).await;
+    kill(cafe.pid(), Signal::SIGSTOP);
+    orders.say("READY=1");
+    orders.say("quit");
+    eventually("end of the notifier", || cafe.path("over").try_exists().unwrap().then_some(()))
+        .await;
+    kill(cafe.pid(), Signal::SIGCONT);
+    cafe.wait_state("a", State::Ready).await;
+}
+
+#[tokio::test]
+async fn a_process_without_any_mark_is_believed_when_it_descends_from_the_service() {
+    let script = format!(
+        "( {} ) & wait",
+        notifier_in("orders").replace("exec env", "exec setsid env -u CAFE_SERVICE")
+    );
+    let mut cafe = notifying(&script, "");
+    let mut orders = cafe.orders("orders");
+    cafe.boot().await;
+    orders.say("READY=1");
+    cafe.wait_state("a", State::Ready).await;
+}
+
+#[tokio::test]
+async fn a_new_main_process_is_believed_when_nothing_else_tells_whose_it_is() {
+    let script = format!(
+        "( {} ) & echo $! >child.new; mv child.new child; {}",
+        notifier_in("worker").replace("exec env", "exec setsid env -u CAFE_SERVICE"),
+        notifier_in("orders")
+    );
+    let mut cafe = notifying(&script, "");
+    let (mut orders, mut worker) = (cafe.orders("orders"), cafe.orders("worker"));
+    cafe.boot().await;
+    orders.say("READY=1");
+    let old = cafe.wait_state("a", State::Ready).await.pid.unwrap();
+    let child: u32 = cafe.read("child").trim().parse().expect("a pid");
+    orders.say(&format!("MAINPID={child}"));
+    cafe.wait_service("a", "with its new main process", |a| a.pid == Some(child)).await;
+    kill(old, Signal::SIGKILL);
+    eventually("end of the old main process", || is_gone(old).then_some(())).await;
+    worker.say("STATUS=of the new one");
+    let heard =
+        |a: &cafe::types::status::Service| a.status_text.as_deref() == Some("of the new one");
+    cafe.wait_service("a", "heard", heard).await;
 }

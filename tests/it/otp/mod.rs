@@ -13,11 +13,15 @@
 mod replay;
 mod scenario;
 
-use cafe::net::control::{Outcome, Verb};
+use std::collections::BTreeMap;
+
+use cafe::net::control::{EventStream, Notice, Outcome, Verb};
+use cafe::types::event::Event;
 use cafe::types::policy::Strategy;
 use cafe::types::state::State;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::harness::{Cafe, IDLE, kill, sh};
 use replay::Replay;
@@ -27,6 +31,9 @@ use scenario::{Scenario, Step, scenarios};
 ///
 /// Of the five scenarios tagged `gave_up_after_start` the others exceed the limit with what came after the start.
 const CLEARED_BY_START: [(&str, usize); 2] = [("s185", 6), ("s255", 7)];
+
+/// More than happens in any scenario.
+const EVENTS: usize = 1024;
 
 /// A start of a child that OTP does not know any more.
 fn is_of_a_forgotten_child(step: &Step) -> bool {
@@ -58,11 +65,35 @@ async fn replay_all(strategy: Strategy) {
     let services: String = scenarios.iter().map(Scenario::services).collect();
     let groups: String = scenarios.iter().map(Scenario::group).collect();
     let cafe = Cafe::start(&format!("services: {{\n{services}}},\ngroups: {{\n{groups}}},")).await;
-    join_all(scenarios.iter().map(|scenario| replay(&cafe, scenario))).await;
+    let events = cafe.client.events(Some(0)).await.expect("event stream");
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        scenarios.iter().map(|_| mpsc::channel(EVENTS)).unzip();
+    let ids = scenarios.iter().map(|scenario| scenario.id.as_str());
+    let replays = scenarios.iter().zip(receivers);
+    tokio::select! {
+        _ = join_all(replays.map(|(scenario, events)| replay(&cafe, scenario, events))) => {}
+        () = hand_out(events, ids.zip(senders).collect()) => {}
+    }
 }
 
-async fn replay(cafe: &Cafe, scenario: &Scenario) {
-    let mut replay = Replay::begin(cafe, scenario).await;
+/// One stream for all: gives each scenario the events that are about its group and its services. Until the stream
+/// ends, which it must not.
+async fn hand_out(mut events: EventStream, scenarios: BTreeMap<&str, Sender<Event>>) {
+    loop {
+        let event = match events.next().await.expect("event stream goes on") {
+            Some(Notice::Event(event)) => *event,
+            other => panic!("events lost: {other:?}"),
+        };
+        let subject = event.kind.subject().and_then(|name| name.split('-').next());
+        if let Some(scenario) = subject.and_then(|id| scenarios.get(id)) {
+            // One that is through hears no more.
+            let _ = scenario.send(event).await;
+        }
+    }
+}
+
+async fn replay(cafe: &Cafe, scenario: &Scenario, events: Receiver<Event>) {
+    let mut replay = Replay::begin(cafe, scenario, events);
     for (number, step) in scenario.steps.iter().enumerate() {
         if is_of_a_forgotten_child(step) {
             continue;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use cafe::net::control::{EventStream, Notice, Outcome, Verb};
-use cafe::types::event::Kind;
+use cafe::net::control::{Outcome, Verb};
+use cafe::types::event::{Event, Kind};
 use cafe::types::exit::Cause;
 use cafe::types::state::State;
 use nix::sys::signal::Signal;
+use tokio::sync::mpsc::Receiver;
 
 use super::scenario::{Scenario, Seen, Step};
 use crate::harness::{Cafe, DEADLINE, kill};
@@ -15,7 +16,7 @@ use crate::harness::{Cafe, DEADLINE, kill};
 pub(super) struct Replay<'a> {
     cafe: &'a Cafe,
     scenario: &'a Scenario,
-    events: EventStream,
+    events: Receiver<Event>,
     services: BTreeMap<String, Service>,
     /// What happened, in order; the cause of a stop is looked up at the end.
     log: Vec<Entry>,
@@ -43,12 +44,12 @@ struct Entry {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) async fn begin(cafe: &'a Cafe, scenario: &'a Scenario) -> Self {
+    pub(super) fn begin(cafe: &'a Cafe, scenario: &'a Scenario, events: Receiver<Event>) -> Self {
         let fresh = |child: &super::scenario::Child| (child.id.clone(), Service::default());
         Self {
             cafe,
             scenario,
-            events: cafe.client.events(Some(0)).await.expect("event stream"),
+            events,
             services: scenario.children.iter().map(fresh).collect(),
             log: Vec::new(),
             ended: false,
@@ -167,13 +168,9 @@ impl<'a> Replay<'a> {
 
     /// Takes the next event.
     async fn follow(&mut self, place: &str) {
-        let next = tokio::time::timeout(DEADLINE, self.events.next()).await;
-        let Ok(notice) = next else {
+        let next = tokio::time::timeout(DEADLINE, self.events.recv()).await;
+        let Ok(Some(event)) = next else {
             panic!("{place}: stuck with {:?} after {:?}", self.services, self.log);
-        };
-        let event = match notice.expect("event stream goes on") {
-            Some(Notice::Event(event)) => event,
-            other => panic!("{place}: events lost: {other:?}"),
         };
         match event.kind {
             Kind::State { service, from, to, pid, generation, .. } => {

@@ -17,9 +17,6 @@ use crate::types::unit::show_duration;
 /// First and longest pause between two tries of a readiness probe.
 const PROBE_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Notifications kept that come before the start itself is known; none says so much so soon.
-const EARLY_NOTIFICATIONS: usize = 32;
-
 impl State {
     /// Begins to wait for readiness; without a check the service is up at once.
     pub(super) fn await_ready(&mut self, myself: &ActorRef<Msg>) {
@@ -155,11 +152,7 @@ impl State {
     // ---- sd_notify(3) ----
 
     pub(super) fn notified(&mut self, myself: &ActorRef<Msg>, generation: u64, said: Notification) {
-        let Some(instance) = self.current(generation) else { return };
-        if instance.phase == Phase::Spawning {
-            if instance.early_notifications.len() < EARLY_NOTIFICATIONS {
-                instance.early_notifications.push(said);
-            }
+        if self.current(generation).is_none() {
             return;
         }
         if let Some(pid) = said.main_pid {

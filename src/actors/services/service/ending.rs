@@ -110,6 +110,8 @@ impl State {
         instance.phase = Phase::Clearing;
         instance.checks.clear();
         instance.hearing.clear();
+        instance.ear = None;
+        instance.notify = None;
         instance.watchdog = None;
         instance.inquiry = None;
         instance.watch = None;

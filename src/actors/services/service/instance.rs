@@ -12,7 +12,7 @@ use super::{Adopted, Msg, State};
 use crate::os;
 use crate::os::exits::Watch;
 use crate::os::family::Family;
-use crate::os::notify::Message as Notification;
+use crate::os::notify::Socket;
 use crate::os::pidfd::Exit;
 use crate::os::process::{self, Account, Child};
 use crate::supervision::task::{self, Task};
@@ -54,8 +54,6 @@ pub(super) struct Instance {
     pub(super) exit: Option<Box<Exit>>,
     /// It proved ready before its start was reported.
     pub(super) early_evidence: Option<String>,
-    /// What it said before its start was reported.
-    pub(super) early_notifications: Vec<Notification>,
     /// Failures of its health check in a row.
     pub(super) failures: u32,
     pub(super) unhealthy: bool,
@@ -65,7 +63,11 @@ pub(super) struct Instance {
     pub(super) watch: Option<Watch>,
     /// Readiness and health; end when it is told to end.
     pub(super) checks: Vec<Task>,
-    /// The notify socket, and what is looked up because of it: heard until the main process has ended.
+    /// Its notify socket, and the user who may write to it besides cafe's own.
+    pub(super) notify: Option<(Arc<Socket>, Option<u32>)>,
+    /// Hears the notify socket until the main process has ended.
+    pub(super) ear: Option<Task>,
+    /// What is looked up because of what was heard.
     pub(super) hearing: Vec<Task>,
     /// The deadline that runs now: of readiness, or of the stop.
     pub(super) deadline: Option<Task>,
@@ -96,12 +98,13 @@ impl Instance {
             ordered: false,
             exit: None,
             early_evidence: None,
-            early_notifications: Vec::new(),
             failures: 0,
             unhealthy: false,
             inquiry: None,
             watch: None,
             checks: Vec::new(),
+            notify: None,
+            ear: None,
             hearing: Vec::new(),
             deadline: None,
             watchdog_interval: None,
@@ -212,7 +215,7 @@ impl State {
         instance.found = true;
         self.generation = adopted.generation;
         self.instance = Some(instance);
-        self.listen_again(myself, adopted.child.pid());
+        self.listen_again(adopted.child.pid());
         self.own(myself, adopted.child);
         self.watch_health(myself);
         if self.is_timer() {
@@ -249,16 +252,12 @@ impl State {
             return self.send_stop(myself);
         }
         instance.phase = Phase::Starting;
-        let said_early = std::mem::take(&mut instance.early_notifications);
         self.await_ready(myself);
-        for notification in said_early {
-            self.notified(myself, generation, notification);
-        }
     }
 
     /// Waits for the end of a process that is ours from now on.
     fn own(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
-        let family = self.context.family(&self.name, child.pid());
+        let family = self.context.family(&self.name, &child);
         let oom_kills = self.context.oom_kills(&self.name);
         let Some(instance) = self.instance.as_mut() else { return };
         instance.family = Some(family);
@@ -270,7 +269,7 @@ impl State {
     pub(super) fn follow(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
         let Some(instance) = self.instance.as_mut() else { return };
         let generation = instance.generation;
-        let (me, ended) = (myself.clone(), child.clone());
+        let (me, ended, main) = (myself.clone(), child.clone(), child.pid());
         let tell = move || _ = me.cast(Msg::MainEnded { generation, child: ended });
         instance.child = Some(child.clone());
         // Nothing of the main process before this one is waited for any more.
@@ -282,6 +281,7 @@ impl State {
                 let _ = myself.cast(Msg::Exited { generation, child, exit });
             }
         }
+        self.hear(myself, main);
     }
 
     /// The main process ended: how?
@@ -309,8 +309,8 @@ impl State {
     fn spawn_failed(&mut self, myself: &ActorRef<Msg>, error: &super::launch::Error) {
         let Some(mut instance) = self.instance.take() else { return };
         let text = chain(error);
-        // The log tells it too, to whoever looks there first; the state and the events do in any case.
-        let _ = self.context.pump.note(self.name.clone(), format!("could not start: {text}"));
+        // The log tells it too, to whoever looks there first.
+        self.context.note(&self.name, &self.config.log, format!("could not start: {text}"));
         instance.trigger = Some(format!("{text} [{}]", error.code()));
         let post_mortem = instance.post_mortem(Cause::NotStarted);
         self.conclude(myself, &instance, post_mortem);

@@ -68,7 +68,7 @@ impl State {
                 .push((descriptor, self.listen_on_descriptor(myself, instance, descriptor)?));
         }
         if self.hears_notifications() {
-            self.listen_for_notify(myself, instance, owner, &mut env)?;
+            self.bind_notify_socket(instance, owner, &mut env)?;
         }
         let cgroup = self.context.enter_cgroup(&self.name, &config.limits())?;
         self.context.pump.attach(logs::Source {
@@ -95,7 +95,7 @@ impl State {
 
     /// A process that was found running: its output and its notifications are heard again. What it wrote
     /// meanwhile is still in its pipes.
-    pub(super) fn listen_again(&mut self, myself: &ActorRef<Msg>, pid: u32) {
+    pub(super) fn listen_again(&mut self, pid: u32) {
         let Some(mut instance) = self.instance.take() else { return };
         let heard = self.reattach(&instance, pid).and_then(|()| {
             if !self.hears_notifications() {
@@ -104,7 +104,7 @@ impl State {
             // The socket belonged to the user of the service, and is to belong to it again.
             let owner = std::fs::metadata(format!("/proc/{pid}")).ok();
             let owner = owner.map(|process| (process.uid(), process.gid()));
-            self.listen_for_notify(myself, &mut instance, owner, &mut BTreeMap::new())
+            self.bind_notify_socket(&mut instance, owner, &mut BTreeMap::new())
         });
         if let Err(error) = heard {
             tracing::warn!(service = %self.name, error = chain(&error), "output of a found process not heard");
@@ -150,9 +150,9 @@ impl State {
         }
     }
 
-    fn listen_for_notify(
+    /// What is said before the process is known waits in the socket.
+    fn bind_notify_socket(
         &self,
-        myself: &ActorRef<Msg>,
         instance: &mut Instance,
         owner: Option<(u32, u32)>,
         env: &mut BTreeMap<String, String>,
@@ -163,16 +163,38 @@ impl State {
         if let Some(interval) = self.config.watchdog {
             env.insert("WATCHDOG_USEC".to_owned(), interval.as_micros().to_string());
         }
-        let (me, generation) = (myself.clone(), instance.generation);
-        instance.hearing.push(task::spawn("notify socket", async move {
+        instance.notify = Some((Arc::new(socket), owner.map(|(uid, _)| uid)));
+        Ok(())
+    }
+
+    /// Hears what processes of the service say, and nobody else; anew when another process becomes the main one.
+    pub(super) fn hear(&mut self, myself: &ActorRef<Msg>, main: u32) {
+        let (me, context) = (myself.clone(), self.context.clone());
+        let (name, log) = (self.name.clone(), self.config.log);
+        let Some(instance) = self.instance.as_mut() else { return };
+        let Some((socket, owner)) = instance.notify.clone() else { return };
+        let Some(family) = instance.family.clone() else { return };
+        let generation = instance.generation;
+        instance.ear = Some(task::spawn("notify socket", async move {
+            let mut told = false;
             while let Ok(received) = socket.receive().await {
+                if !context.speaks_for(&name, &family, main, owner, &received) {
+                    if !std::mem::replace(&mut told, true) {
+                        let (pid, uid) = (received.pid, received.uid);
+                        let text = format!(
+                            "process {pid} of user {uid} notifies, and is not of this service: not believed"
+                        );
+                        context.note(&name, &log, text);
+                    }
+                    continue;
+                }
+                // By now nobody needs to be asked who it is: what it sent along may be closed.
                 let notification = Box::new(received.message);
                 if me.cast(Msg::Notified { generation, notification }).is_err() {
                     return;
                 }
             }
         }));
-        Ok(())
     }
 
     /// The readiness protocol of s6: a newline on the descriptor means ready.

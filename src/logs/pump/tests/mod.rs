@@ -160,7 +160,7 @@ fn an_excerpt_is_of_its_own_incarnation_and_bounded() {
     assert_eq!(bench.finish("web", 2).lines, [""; 0]);
     drop(second);
     let mut third = bench.attach("web", 3, SinkOptions { max_file: 700, ..options() });
-    bench.pump.note(name("web"), "started".to_owned()).expect("accepts");
+    bench.pump.note(name("web"), options(), "started".to_owned()).expect("accepts");
     for number in 0..80 {
         writeln!(third.stdout, "{number}").expect("writes");
     }
@@ -214,7 +214,7 @@ fn a_line_is_waited_for_once_and_only_in_its_incarnation() {
     first.stdout.write_all(b"not ready\nready or not\n").expect("writes");
     bench.finish("web", 1);
     let mut second = bench.attach_watching("web", 2, options(), Some("^ready$"));
-    bench.pump.note(name("web"), "ready".to_owned()).expect("accepts");
+    bench.pump.note(name("web"), options(), "ready".to_owned()).expect("accepts");
     second.stderr.write_all(b"ready\nready\n").expect("writes");
     let expected =
         Notice::Matched { service: name("web"), generation: 2, line: "ready".to_owned() };

@@ -1,7 +1,8 @@
 //! Files that cannot be written: full disks, real and made.
 
-use std::io::Write;
+use std::io::{BufRead as _, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Bench, name, options};
 use crate::logs::dir;
@@ -15,6 +16,30 @@ fn fill(bench: &Bench, service: &str) -> PathBuf {
     let current = directory.join(dir::CURRENT);
     std::os::unix::fs::symlink("/dev/full", &current).expect("links");
     current
+}
+
+/// A pipe in place of `current`: once it is full, a write neither succeeds nor fails.
+#[test]
+fn a_file_system_that_hangs_is_noticed_and_nothing_is_lost() {
+    let bench = Bench::new();
+    let directory = dir::of(&bench.root, &name("web"));
+    std::fs::create_dir_all(&directory).expect("makes");
+    let current = directory.join(dir::CURRENT);
+    nix::unistd::mkfifo(&current, nix::sys::stat::Mode::S_IRWXU).expect("makes");
+    let both = std::fs::OpenOptions::new().read(true).write(true).open(&current).expect("opens");
+    let mut child = bench.attach("web", 1, options());
+    let writer = std::thread::spawn(move || {
+        (0..20_000).for_each(|number| writeln!(child.stdout, "{number}").expect("writes"));
+    });
+    while bench.pump.0.pulse.turn() < Duration::from_millis(300) {
+        std::thread::yield_now();
+    }
+    let mut lines = std::io::BufReader::new(both).lines().map(|line| line.expect("reads"));
+    assert!(lines.any(|line| line.ends_with(" 19999")), "all was written in the end");
+    writer.join().expect("does not wait any more");
+    while bench.pump.0.pulse.turn() > Duration::ZERO {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ async fn the_page_is_openmetrics() {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(reply.headers["content-type"], kind);
     let page = String::from_utf8(reply.body.into()).expect("text");
-    assert_eq!(lint(&page), Ok(8 + 6 * 10 + 6 * 3 + 6 * 2 + 6 * 2), "{page}");
+    assert_eq!(lint(&page), Ok(9 + 6 * 10 + 6 * 3 + 6 * 2 + 6 * 2), "{page}");
     for line in [
         "cafe_info{version=\"0.1.0\",config_revision=\"abc123\"} 1",
         "cafe_uptime_seconds 187200",
