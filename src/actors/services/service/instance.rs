@@ -206,6 +206,7 @@ impl State {
         instance.phase = Phase::Up;
         instance.was_up = true;
         instance.found = true;
+        instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.generation = adopted.generation;
         self.instance = Some(instance);
         self.listen_again(myself, adopted.child.pid());
@@ -255,10 +256,8 @@ impl State {
     /// Waits for the end of a process that is ours from now on.
     fn own(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
         let family = self.context.family(&self.name, child.pid());
-        let oom_kills = self.context.oom_kills(&self.name);
         let Some(instance) = self.instance.as_mut() else { return };
         instance.family = Some(family);
-        instance.oom_kills_before = oom_kills;
         self.follow(myself, child);
     }
 
