@@ -206,6 +206,10 @@ impl State {
         instance.phase = Phase::Up;
         instance.was_up = true;
         instance.found = true;
+        // Whoever started cafe again may have taken the controllers back, and with them the limits.
+        if let Err(error) = self.context.enter_cgroup(&self.name, &self.config.limits) {
+            tracing::warn!(service = %self.name, error = chain(&error), "limits of a found process not renewed");
+        }
         instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.generation = adopted.generation;
         self.instance = Some(instance);
