@@ -59,6 +59,18 @@ class Systemd(Case):
         self.assertEqual([pid for pid in pids if alive(pid)], [])
         self.assertFalse(cgroup.is_dir(), "a cgroup in which something runs would stay")
 
+    def test_without_delegation_a_limit_names_the_controller_that_is_missing(self):
+        # Root may make cgroups anywhere, but systemd gives nobody a controller that was not asked for.
+        cafe = self.cafe(
+            {"plain": STAYS, "limited": shell("exec sleep infinity", "limits: (cpu_percent: 50), restart: temporary")},
+            Delegate="no",
+        )
+        self.runs(cafe, "plain")
+        limited = self.eventually(
+            lambda: (found := cafe.service("limited"))["state"] == "failed" and found, "it is refused"
+        )
+        self.assertIn("`cpu.max` needs the cgroup controller `cpu`, which is not delegated to cafe", limited["reason"])
+
     def test_without_delegation_services_run_and_one_with_limits_says_what_it_lacks(self):
         cafe = self.cafe(
             {"plain": STAYS, "limited": shell("exec sleep infinity", "limits: (tasks_max: 6), restart: temporary")},

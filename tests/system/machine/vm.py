@@ -13,8 +13,11 @@ from . import Failure
 BOOT_TIMEOUT = 180
 END_TIMEOUT = 60
 
-# Emulated rather than with KVM: it is the same everywhere, also inside a virtual machine or container.
+# Emulated rather than with KVM: it is the same everywhere, also inside a virtual machine or container. A plain
+# processor, as each of its extensions costs time to emulate.
 QEMU = [
+    # It ends with us, however we end.
+    "setpriv", "--pdeathsig", "KILL",
     "qemu-system-x86_64", "-accel", "tcg", "-smp", "1", "-m", "1024", "-cpu", "qemu64",
     "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 ]  # fmt: skip
@@ -96,7 +99,7 @@ class Machine:
         try:
             received = self._port.recv(65536)
         except TimeoutError:
-            raise Failure(self._described(f"it did not answer within {timeout} s")) from None
+            raise Failure(self._described(f"it did not answer within {timeout:.0f} s")) from None
         if not received:
             raise Failure(self._described("it ended"))
         return received
