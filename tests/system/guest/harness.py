@@ -54,7 +54,11 @@ class Case(unittest.TestCase):
 
 
 class Cafe:
-    """What can be asked of a cafe that runs."""
+    """What can be asked of a cafe that runs, however it was started."""
+
+    def own_cgroup(self):
+        """The directory of the cgroup that cafe was started in."""
+        raise NotImplementedError
 
     def __init__(self, services, directory):
         self.directory = Path(directory)
@@ -82,20 +86,19 @@ class Cafe:
             raise AssertionError(f"cafe {' '.join(arguments)}: {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def status(self):
-        return json.loads(self.tell("status", "-o", "json", check=False))
-
     def service(self, name):
+        """The record of a service, as in the API."""
         (service,) = json.loads(self.tell("status", name, "-o", "json", check=False))["services"]
         return {"exits": [], **service}
 
     def events(self):
         """All events so far."""
-        last = subprocess.run(
+        # It follows until it is ended.
+        heard = subprocess.run(
             ["timeout", "3", CAFE, "--socket", str(self.socket), "events", "--after", "0", "-o", "json"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        return [json.loads(line) for line in last.stdout.splitlines()]
+        return [json.loads(line) for line in heard.stdout.splitlines()]
 
     def cgroup(self, service):
         """The directory of a service's cgroup, whether it is there or not."""
@@ -104,7 +107,7 @@ class Cafe:
 
 
 class Unit(Cafe):
-    """cafe as a unit of systemd. Each has a name of its own: a new name needs no `daemon-reload`, which takes seconds."""
+    """cafe as a unit of systemd. Each has its own name: a new one needs no `daemon-reload`, which takes seconds."""
 
     numbers = itertools.count(1)
 
@@ -149,7 +152,7 @@ class Unit(Cafe):
         return self.systemctl("show", "--value", f"--property={name}", self.name).strip()
 
     def journal(self):
-        """What this start of the unit wrote, and systemd of it."""
+        """What the unit wrote, and systemd of it."""
         command = ["journalctl", "--no-pager", "--output=cat", f"--unit={self.name}"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

@@ -30,9 +30,10 @@ class Systemd(Case):
         self.eventually(lambda: cafe.show("Result") == "watchdog", "the missed watchdog is seen")
 
     def test_systemd_hears_that_it_stops_and_waits_for_its_services(self):
-        slow = shell("trap 'until test -e $PWD/enough; do sleep 0.2; done; exit 0' TERM; echo up; while :; do sleep 0.2; done")
-        cafe = self.cafe({"slow": slow.replace("$PWD", str(Path("/run")))}, KillMode="mixed")
         enough = Path("/run/enough")
+        ends = f"until test -e {enough}; do sleep 0.2; done; exit 0"
+        slow = shell(f"trap '{ends}' TERM; echo up; while :; do sleep 0.2; done")
+        cafe = self.cafe({"slow": slow}, KillMode="mixed")
         self.addCleanup(enough.unlink, missing_ok=True)
         self.eventually(lambda: "up" in cafe.tell("logs", "slow"), "the service listens")
         pid = self.runs(cafe, "slow")
@@ -62,7 +63,7 @@ class Systemd(Case):
     def test_without_delegation_a_limit_names_the_controller_that_is_missing(self):
         # Root may make cgroups anywhere, but systemd gives nobody a controller that was not asked for.
         cafe = self.cafe(
-            {"plain": STAYS, "limited": shell("exec sleep infinity", "limits: (cpu_percent: 50), restart: temporary")},
+            {"plain": STAYS, "limited": f"{STAYS}, limits: (cpu_percent: 50), restart: temporary"},
             Delegate="no",
         )
         self.runs(cafe, "plain")
@@ -73,7 +74,7 @@ class Systemd(Case):
 
     def test_without_delegation_services_run_and_one_with_limits_says_what_it_lacks(self):
         cafe = self.cafe(
-            {"plain": STAYS, "limited": shell("exec sleep infinity", "limits: (tasks_max: 6), restart: temporary")},
+            {"plain": STAYS, "limited": f"{STAYS}, limits: (tasks_max: 6), restart: temporary"},
             Delegate="no",
             User="daemon",
         )
@@ -84,7 +85,8 @@ class Systemd(Case):
             lambda: (found := cafe.service("limited"))["state"] == "failed" and found, "it is refused"
         )
         self.assertIn(
-            "cgroups cannot be used: this service has limits that need one; run cafe as root or delegate a cgroup v2 to it",
+            "cgroups cannot be used: this service has limits that need one; "
+            "run cafe as root or delegate a cgroup v2 to it",
             limited["reason"],
         )
         self.assertRegex(cafe.journal(), r"cgroups not used .*is not delegated to cafe: Permission denied")

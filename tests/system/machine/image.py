@@ -54,7 +54,7 @@ MASKED = [
 
 
 class Image:
-    """A Debian that boots: its root disk, kernel and initial file system. Made once, and again when the recipe changes."""
+    """A Debian that boots: root disk, kernel, initial file system. Made once, and again when the recipe changes."""
 
     def __init__(self, cache):
         recipe = hashlib.sha256(Path(__file__).read_bytes() + AGENT.read_bytes())
@@ -91,12 +91,12 @@ def _build(work):
     if os.geteuid() != 0:
         raise Failure("the image of the test machine can be made by root only")
     command = [
-        # Whatever is mounted below, it is gone with this command.
-        "unshare", "--mount",
+        # Whatever is mounted or started below, it is gone with this command.
+        "unshare", "--mount-proc", "--fork", "--kill-child",
         "mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale")),
         f'--setup-hook=cp -a {work}/overlay/. "$1"',
-        f"--customize-hook=chroot \"$1\" systemctl enable agent.service",
+        "--customize-hook=chroot \"$1\" systemctl enable agent.service",
         f"--customize-hook=chroot \"$1\" systemctl mask {' '.join(MASKED)}",
         "--customize-hook=chroot \"$1\" passwd --delete root",
         RELEASE, str(root), MIRROR,
@@ -106,15 +106,17 @@ def _build(work):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     with open(log, "w") as output:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_TIMEOUT
-        )
-    if done.returncode != 0:
-        tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
-        raise Failure(
-            f"Debian {RELEASE} could not be put together from {MIRROR} (is it reachable?); "
-            f"the whole story is in {log}, its end:\n{tail}"
-        )
+        try:
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_TIMEOUT, check=True
+            )
+        except subprocess.SubprocessError as error:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            why = f"not within {BUILD_TIMEOUT} s" if isinstance(error, subprocess.TimeoutExpired) else "failed"
+            raise Failure(
+                f"Debian {RELEASE} could not be put together from {MIRROR} (is it reachable?): {why}; "
+                f"the whole story is in {log}, its end:\n{tail}"
+            ) from None
     for kind, name in (("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img")):
         (found,) = sorted((root / "boot").glob(f"{kind}-*"))
         shutil.copy(found, work / name)
