@@ -197,8 +197,7 @@ class Supervisord(Peer):
     def configure(self):
         text = [
             "[supervisord]", "nodaemon=true", "logfile=/dev/null", "logfile_maxbytes=0",
-            f"pidfile={self.work}/pid", # It closes so many descriptors in every child: no more than the services need.
-            f"minfds={3 * self.count + 100}", f"minprocs={self.count + 100}",
+            f"pidfile={self.work}/pid",
         ]
         for index in range(self.count):
             text += [

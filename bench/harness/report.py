@@ -99,7 +99,8 @@ HOW = [
     "- Services live longer than 1.3 s before they are killed: runit and supervisord take an earlier end as a failed start. "
     "s6 waits until 1 s after the last start, supervisord and horust look once a second, circus every 5 s: this is in their figures.",
     "- memory: proportional set size (`smaps_rollup`) of all processes of the supervisor, services excluded. "
-    "CPU: the scheduler's sum over them. Wake-ups: voluntary context switches of all threads.",
+    "One second after its start cafe unmaps what only the start needed of its program; what is used again is mapped again, so the second "
+    "row, after all those restarts, is what a busy day comes to. CPU: the scheduler's sum over them. Wake-ups: voluntary context switches of all threads.",
     "- crash storm: all services exit with 1 as soon as they start; backoff 100 ms to 30 s, and an intensity that never "
     "holds, so that backoff alone slows them. Exits recorded: the sum of `cafe_service_exits_total` against the starts the services reported themselves.",
     "",

@@ -5,6 +5,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod control;
+pub(crate) mod exits;
 pub(crate) mod logs;
 pub(crate) mod reaper;
 pub(crate) mod services;
@@ -19,6 +20,7 @@ use self::bus::Bus;
 use self::control::backend::Api;
 use self::control::keeper::{self, Keeper};
 use self::control::socket::Socket;
+use self::exits::Exits;
 use self::logs::pump::{self, Pump};
 use self::reaper::Reaper;
 use self::services::Services;
@@ -67,6 +69,7 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
 
     let children = vec![
         reaper(&parts),
+        exits(&parts),
         logs(&parts, &bus, &services),
         services_child(&parts, &bus, &services, &keeper),
         control(&bus, &services, &keeper, api),
@@ -90,6 +93,15 @@ fn reaper(parts: &Parts) -> ChildSpec {
     ChildSpec::worker("reaper", move |context| {
         let children = children.clone();
         async move { Ok(context.spawn(Reaper, children).await?) }
+    })
+    .backoff(BACKOFF)
+}
+
+fn exits(parts: &Parts) -> ChildSpec {
+    let exits = parts.context.exits();
+    ChildSpec::worker("exits", move |context| {
+        let exits = exits.clone();
+        async move { Ok(context.spawn(Exits, exits).await?) }
     })
     .backoff(BACKOFF)
 }

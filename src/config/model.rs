@@ -64,7 +64,7 @@ pub struct LogTotal {
     pub min_free_percent: u8,
 }
 
-/// One service.
+/// One service. There may be thousands: what is large and rare is boxed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// Program and arguments; the program is found on the service's `PATH`.
@@ -98,7 +98,7 @@ pub struct Service {
     /// Longest time between two `WATCHDOG=1` (sd_notify(3)); longer means it is wedged.
     pub watchdog: Option<Duration>,
     /// How its health is checked.
-    pub health: Option<Health>,
+    pub health: Option<Box<Health>>,
     /// When it is restarted.
     pub restart: Restart,
     /// How long restarts wait.
@@ -106,17 +106,25 @@ pub struct Service {
     /// How many restarts are too many.
     pub intensity: Intensity,
     /// Run when the service gives up.
-    pub on_give_up: Option<Hook>,
+    pub on_give_up: Option<Box<Hook>>,
     /// Its end may end its group (`auto_shutdown`).
     pub significant: bool,
     /// How it is stopped.
     pub stop: Stop,
     /// How `cafe reload NAME` works.
     pub reload: Reload,
-    /// Resource limits.
-    pub limits: Limits,
+    /// Resource limits, if it has any: see [`Self::limits`].
+    pub limits: Option<Box<Limits>>,
     /// Its log files.
     pub log: Log,
+}
+
+impl Service {
+    /// Resource limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.as_deref().copied().unwrap_or_default()
+    }
 }
 
 /// Whether a service starts with the daemon.
@@ -174,7 +182,7 @@ pub enum Ready {
     /// Still alive after this long.
     Delay(Duration),
     /// A probe succeeds.
-    Probe(Probe),
+    Probe(Box<Probe>),
     /// A line of its output matches this regular expression.
     Log(String),
     /// It sends `READY=1` to `$NOTIFY_SOCKET` (sd_notify(3)).

@@ -84,7 +84,7 @@ pub(super) fn service(
         "ready": service.ready.as_ref().map(ready),
         "ready_timeout": exact_duration(service.ready_timeout),
         "watchdog": service.watchdog.map(exact_duration),
-        "health": service.health.as_ref().map(health),
+        "health": service.health.as_deref().map(health),
         "restart": word(service.restart),
         "backoff": {
             "min": exact_duration(service.backoff.min),
@@ -105,7 +105,7 @@ pub(super) fn service(
             Reload::Restart => "restart".to_owned(),
             Reload::Signal(number) => format!("signal({})", signal(number)),
         },
-        "limits": limits(&service.limits),
+        "limits": limits(&service.limits()),
         "log": {
             "max_file": exact_size(service.log.max_file),
             "keep": service.log.keep,

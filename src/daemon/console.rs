@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::actors::bus::Bus;
 use crate::cli::{ColorChoice, RunOptions};
@@ -18,20 +20,19 @@ use crate::{logs, net, os};
 /// Sets up cafe's own log on stderr; `-v` and `CAFE_LOG` make it tell more.
 pub(super) fn init(options: &RunOptions) {
     let level = match options.verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    let filter = EnvFilter::try_from_env("CAFE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("cafe={level}")));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("CAFE_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_target("cafe", level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colored(options))
         .with_target(false);
     // Set already only in a test that runs two daemons in one process.
-    let _ = subscriber.try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
 /// Whether stderr takes colours.

@@ -6,6 +6,7 @@ mod manager;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -20,7 +21,11 @@ use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
 use crate::os::signal::{Request, Signals};
+use crate::supervision::task;
 use crate::types::event::Kind;
+
+/// Time until most of what only a start needs has been done.
+const START_RUSH: Duration = Duration::from_secs(1);
 
 /// Exit code for a config that is not valid.
 const BAD_CONFIG: u8 = 2;
@@ -98,11 +103,15 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
         format!("running {} services from {}", config.services.len(), config.source.display());
     let manager = manager::keep_informed(&root);
     bus.publish(Kind::Daemon { message: started });
+    let rest = task::spawn("rest after the start", async {
+        tokio::time::sleep(START_RUSH).await;
+        let _ = tokio::task::spawn_blocking(os::memory::give_back).await;
+    });
 
     wait_for_end(&mut signals, &mut told_to_end, &root, &bus).await;
     manager::say(&[Notice::Stopping]);
     end(root, &mut signals, &bus).await;
-    drop(manager);
+    drop((manager, rest));
     context.remove_cgroups();
     tokio::task::spawn_blocking(move || pump.stop()).await.context("cannot close the logs")?;
     console.finish().await;

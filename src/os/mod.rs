@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod children;
 pub mod error;
+pub mod exits;
 pub mod family;
 pub mod lock;
 pub mod memory;

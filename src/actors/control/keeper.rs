@@ -13,6 +13,7 @@ use crate::actors::bus::Bus;
 use crate::actors::services;
 use crate::config::{self, Config, Problems};
 use crate::net::control::{Plan, PlanStep, Reloaded};
+use crate::os;
 use crate::supervision::mailbox::{Mailbox, Reply};
 use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, Problem};
@@ -304,10 +305,13 @@ fn group_id(name: &str) -> Option<u32> {
 async fn load(path: PathBuf, text: Option<String>) -> Result<Config, Problems> {
     let loading = tokio::task::spawn_blocking(move || {
         let environment = |name: &str| std::env::var(name).ok();
-        match text {
+        let loaded = match text {
             Some(text) => config::load_bytes(&path, text.as_bytes(), &environment),
             None => config::load(&path, &environment),
-        }
+        };
+        // Reading a large config takes far more than keeping it.
+        os::memory::give_back();
+        loaded
     });
     match loading.await {
         Ok(result) => result,

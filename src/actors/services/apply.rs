@@ -217,7 +217,8 @@ impl State {
         }
         let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
-        self.members.insert(id, Member::new(name.clone(), service, handle, found));
+        let member = Member::new(name.clone(), service, handle, found);
+        self.members.insert(id, Box::new(member));
         if found {
             self.show_adopted(id);
         }

@@ -25,7 +25,8 @@ const CPU_WINDOW: Duration = Duration::from_secs(1);
 /// A handle to what is shown; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Board {
-    entries: Arc<Mutex<BTreeMap<Name, Entry>>>,
+    /// Boxed, as a map of increasing keys is half empty.
+    entries: Arc<Mutex<BTreeMap<Name, Box<Entry>>>>,
     groups: Arc<Mutex<Vec<status::Group>>>,
 }
 
@@ -149,11 +150,11 @@ impl Entry {
 impl Board {
     /// Changes the record of a service.
     pub(super) fn with<R>(&self, name: &Name, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        self.lock().get_mut(name).map(change)
+        self.lock().get_mut(name).map(|entry| change(entry))
     }
 
     pub(super) fn insert(&self, name: Name, entry: Entry) {
-        self.lock().insert(name, entry);
+        self.lock().insert(name, Box::new(entry));
     }
 
     pub(super) fn remove(&self, name: &Name) {
@@ -252,7 +253,7 @@ impl Board {
         let (name, entry) = {
             let entries = self.lock();
             let (name, entry) = entries.get_key_value(name)?;
-            (name.clone(), entry.clone())
+            (name.clone(), Entry::clone(entry))
         };
         let mut shown = self.sample(name, entry);
         shown.1.exits = shown.2.exits.into();
@@ -298,7 +299,7 @@ impl Board {
         (name, service, entry)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Box<Entry>>> {
         // Records are whole values: a panic while one was changed leaves the others as they are.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::logs::{self, Excerpt, Pump};
 use crate::os::cgroup::{Cgroup, Hierarchy, Limits};
 use crate::os::children::Children;
+use crate::os::exits::Exits;
 use crate::os::family::{self, Census, Family};
 use crate::os::process::{Child, Spawner};
 use crate::os::{self, procfs};
@@ -39,6 +40,7 @@ pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(super) spawner: Spawner,
+    pub(super) exits: Arc<Exits>,
     pub(super) pump: Pump,
     pub(super) journal: Journal,
     pub(super) base_env: BTreeMap<String, String>,
@@ -60,6 +62,7 @@ impl Context {
         let path = run.join("running");
         let journal = Journal::open(&path, &procfs::boot_id()?).map_err(failed(path.clone()))?;
         let spawner = Spawner::new()?;
+        let exits = Exits::new()?;
         let census = Census::new(Arc::clone(spawner.children()));
         let state_id = state_id(state_dir);
         let cgroups = config.daemon.cgroups.then(|| Hierarchy::detect(&state_id));
@@ -72,12 +75,17 @@ impl Context {
         let _ = std::fs::remove_dir_all(&notify_dir);
         std::fs::create_dir_all(&notify_dir).map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
-        Ok(Self { spawner, pump, journal, base_env, census, cgroups, state_id, notify_dir })
+        Ok(Self { spawner, exits, pump, journal, base_env, census, cgroups, state_id, notify_dir })
     }
 
     /// The children that somebody waits for.
     pub(crate) fn children(&self) -> Arc<Children> {
         Arc::clone(self.spawner.children())
+    }
+
+    /// Who is to be told of the ends of services.
+    pub(crate) fn exits(&self) -> Arc<Exits> {
+        Arc::clone(&self.exits)
     }
 
     /// Value of the variable that marks the processes of a service.

@@ -82,7 +82,8 @@ pub(crate) struct State {
     board: Board,
     bus: Bus,
     roster: Roster,
-    members: BTreeMap<MemberId, Member>,
+    /// Boxed, as a map of increasing keys is half empty.
+    members: BTreeMap<MemberId, Box<Member>>,
     /// The member of a service actor, to find it when the actor fails.
     actors: HashMap<ractor::ActorId, MemberId>,
     /// Services that replace a retiring member of the same name, once that is gone.
@@ -107,7 +108,7 @@ struct Member {
     stopping: bool,
     /// Its actor was told to start it; until something comes of it.
     launched: bool,
-    last_exit: Option<PostMortem>,
+    last_exit: Option<Box<PostMortem>>,
     /// Services pulled down by its last exit, until the post-mortem is published.
     pulled_down: Vec<String>,
     next_run: Option<jiff::Timestamp>,
@@ -220,7 +221,7 @@ impl State {
     }
 
     fn member_named(&self, name: &str) -> Option<&Member> {
-        self.members.get(&self.roster.find(name)?)
+        self.members.get(&self.roster.find(name)?).map(Box::as_ref)
     }
 
     // ---- what follows ----

@@ -80,7 +80,7 @@ impl State {
         member.launched = false;
         member.stop_reason = None;
         member.evidence = None;
-        member.last_exit = Some(post_mortem.clone());
+        member.last_exit = Some(Box::new(post_mortem.clone()));
         self.board.with(&member.name, |entry| entry.keep_exit(post_mortem));
         match how {
             EndedHow::NeverUp => self.roster.start_failed(id, now),

@@ -33,7 +33,7 @@ pub(super) fn ready(reader: &mut Reader<'_>, place: Place) -> Option<Ready> {
             let place = reader.argument(&word, "delay(\"2s\")")?;
             Some(Ready::Delay(value::duration(reader, place)?))
         }
-        "tcp" | "http" => Some(Ready::Probe(probe(reader, &word)?)),
+        "tcp" | "http" => Some(Ready::Probe(Box::new(probe(reader, &word)?))),
         _ => reader.unknown_word(&word, "ready", FORMS),
     }
 }

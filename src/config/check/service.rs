@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::fields::Fields;
-use super::super::model::{Hook, Kind, Log, Service, Start};
+use super::super::model::{Hook, Kind, Limits, Log, Service, Start};
 use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
@@ -45,7 +45,8 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         draft.service.reload = policy::reload(reader, place).unwrap_or(draft.service.reload);
     }
     if let Some(place) = fields.take("limits", reader) {
-        draft.service.limits = limits::read(reader, place);
+        let limits = limits::read(reader, place);
+        draft.service.limits = (limits != Limits::default()).then(|| Box::new(limits));
     }
     if let Some(place) = fields.take("log", reader) {
         log(reader, place, &mut draft.service.log);
@@ -81,7 +82,7 @@ fn bare(directory: std::path::PathBuf) -> Service {
         significant: false,
         stop: policy::STOP,
         reload: policy::RELOAD,
-        limits: super::super::model::Limits::default(),
+        limits: None,
         log: Log { max_file: 10 << 20, keep: 10, on_full: OnFull::Block },
     }
 }
@@ -159,7 +160,7 @@ fn readiness(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service
     service.watchdog = fields
         .take("watchdog", reader)
         .and_then(|place| value::duration_of(reader, place, value::SHORTEST_PERIOD));
-    service.health = health.and_then(|place| probe::health(reader, place));
+    service.health = health.and_then(|place| probe::health(reader, place)).map(Box::new);
     if service.kind == Kind::Daemon {
         return;
     }
@@ -193,7 +194,7 @@ fn restarts(reader: &mut Reader<'_>, fields: &mut Fields, draft: &mut Draft, kin
         policy::intensity(reader, place, &mut service.intensity);
     }
     if let Some(place) = fields.take("on_give_up", reader) {
-        service.on_give_up = hook(reader, place);
+        service.on_give_up = hook(reader, place).map(Box::new);
     }
     if let Some(place) = fields.take("significant", reader) {
         service.significant = reader.boolean(place).unwrap_or_default();

@@ -70,18 +70,19 @@ fn every_field_of_a_service() {
         (service.umask, service.nice, service.start),
         (Some(0o027), Some(-5), Start::Manual)
     );
-    let Some(Ready::Probe(Probe::Http { address, host, path })) = service.ready else { panic!() };
+    let Some(Ready::Probe(probe)) = &service.ready else { panic!() };
+    let Probe::Http { address, host, path } = &**probe else { panic!() };
     assert_eq!(
         (address.to_string().as_str(), host.as_str(), path.as_str()),
         ("127.0.0.1:8080", "localhost:8080", "/?q=1")
     );
-    let health = service.health.expect("health");
+    let health = service.health.as_ref().expect("health");
     assert_eq!(health.probe, Probe::Tcp("[::1]:80".parse().expect("an address")));
     assert_eq!((health.failures, health.action), (2, OnUnhealthy::Mark));
     assert_eq!(service.intensity.then, OnLimit::GiveUp);
-    assert_eq!(service.on_give_up.expect("a hook").command, ["mail", "me"]);
+    assert_eq!(service.on_give_up.as_ref().expect("a hook").command, ["mail", "me"]);
     assert_eq!((service.stop.signal, service.reload), (3, Reload::Signal(1)));
-    assert_eq!((service.limits.nproc, service.limits.file_size), (Some(u64::MAX), Some(1_000)));
+    assert_eq!((service.limits().nproc, service.limits().file_size), (Some(u64::MAX), Some(1_000)));
 }
 
 #[test]

@@ -112,10 +112,20 @@ impl Child {
     /// # Errors
     /// When the runtime cannot watch one more descriptor.
     pub async fn wait(&self) -> Result<Exit, Error> {
+        if self.ended.get().is_none() {
+            pidfd::exited(&self.pidfd).await?;
+        }
+        self.status().await
+    }
+
+    /// Takes the status of a process that has ended; as [`Self::wait`] otherwise.
+    ///
+    /// # Errors
+    /// When it has not ended.
+    pub async fn status(&self) -> Result<Exit, Error> {
         if let Some(exit) = self.ended.get() {
             return Ok(*exit);
         }
-        pidfd::exited(&self.pidfd).await?;
         let reaped = {
             let children = Arc::clone(&self.children);
             let _reaper_out = children.shared().await;

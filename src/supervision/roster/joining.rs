@@ -13,7 +13,7 @@ impl Roster {
         if let Some(name) = &group {
             self.by_group.insert(name.clone(), id);
         }
-        self.scopes.insert(id, Scope::new(Machine::new(spec), group));
+        self.scopes.insert(id, Box::new(Scope::new(Machine::new(spec), group)));
         id
     }
 
@@ -28,11 +28,13 @@ impl Roster {
             self.scopes.get_mut(&scope_id).expect("the caller holds the id of a live scope");
         let slot = scope.machine.add(spec.child);
         if scope.members.len() <= slot {
+            // Most scopes have one member for ever.
+            scope.members.reserve_exact(1);
             scope.members.resize(slot + 1, None);
         }
         scope.members[slot] = Some(id);
         self.by_name.insert(spec.name.clone(), id);
-        self.members.insert(id, Member::new(spec, scope_id, slot));
+        self.members.insert(id, Box::new(Member::new(spec, scope_id, slot)));
         self.dirty.insert(scope_id);
         id
     }

@@ -88,8 +88,9 @@ pub enum Notice {
 /// All scopes and the graph between their members.
 #[derive(Debug)]
 pub struct Roster {
-    members: BTreeMap<MemberId, Member>,
-    scopes: BTreeMap<ScopeId, Scope>,
+    /// Boxed, as a map of increasing keys is half empty; so are the scopes.
+    members: BTreeMap<MemberId, Box<Member>>,
+    scopes: BTreeMap<ScopeId, Box<Scope>>,
     /// The next number of a member, of a scope, and of a place in the queue for permits.
     next_member: MemberId,
     next_scope: ScopeId,

@@ -11,9 +11,10 @@ const CLI: [&[&str]; 3] = [&["config"], &["net", "control"], &["logs", "read"]];
 
 /// In `actors`, in start order: what a part may use of the others. `logs` hands readiness lines to the services it is
 /// started before, through their handle, which waits for them.
-const PARTS: [(&str, &[&str]); 5] = [
+const PARTS: [(&str, &[&str]); 6] = [
     ("bus", &[]),
     ("reaper", &["bus"]),
+    ("exits", &["bus"]),
     ("logs", &["bus", "services"]),
     ("services", &["bus"]),
     ("control", &["bus", "services"]),

@@ -1,5 +1,6 @@
 //! The end of an incarnation: asked for or not, until nothing of it is left and its supervisor knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -10,6 +11,7 @@ use super::instance::{Instance, Phase};
 use super::{Msg, State};
 use crate::config;
 use crate::os::pidfd::Exit;
+use crate::os::process::Child;
 use crate::supervision::task;
 use crate::types::error::chain;
 use crate::types::exit::{Cause, PostMortem};
@@ -95,14 +97,21 @@ impl State {
 
     // ---- the end ----
 
-    pub(super) fn exited(&mut self, myself: &ActorRef<Msg>, generation: u64, exit: Exit) {
+    pub(super) fn exited(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        child: &Arc<Child>,
+        exit: Box<Exit>,
+    ) {
         let timeout = self.config.stop.timeout;
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.current_of(generation, child) else { return };
         instance.exit = Some(exit);
         instance.phase = Phase::Clearing;
         instance.checks.clear();
         instance.hearing.clear();
         instance.watchdog = None;
+        instance.inquiry = None;
         instance.watch = None;
         instance.deadline = None;
         // What it leaves behind gets the rest of the time that a stop has.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::report::Report;
 use super::{Adopted, Msg, State};
 use crate::os;
+use crate::os::exits::Watch;
 use crate::os::family::Family;
 use crate::os::notify::Message as Notification;
 use crate::os::pidfd::Exit;
@@ -50,7 +51,7 @@ pub(super) struct Instance {
     pub(super) trigger: Option<String>,
     /// Its supervisor asked for the stop.
     pub(super) ordered: bool,
-    pub(super) exit: Option<Exit>,
+    pub(super) exit: Option<Box<Exit>>,
     /// It proved ready before its start was reported.
     pub(super) early_evidence: Option<String>,
     /// What it said before its start was reported.
@@ -58,8 +59,10 @@ pub(super) struct Instance {
     /// Failures of its health check in a row.
     pub(super) failures: u32,
     pub(super) unhealthy: bool,
-    /// The task that waits for the exit; ends with the incarnation.
-    pub(super) watch: Option<Task>,
+    /// What must be known before the start, or at the end, is being found out.
+    pub(super) inquiry: Option<Task>,
+    /// Waits for the end of the main process.
+    pub(super) watch: Option<Watch>,
     /// Readiness and health; end when it is told to end.
     pub(super) checks: Vec<Task>,
     /// The notify socket, and what is looked up because of it: heard until the main process has ended.
@@ -79,8 +82,8 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub(super) fn new(generation: u64) -> Self {
-        Self {
+    pub(super) fn new(generation: u64) -> Box<Self> {
+        Box::new(Self {
             generation,
             phase: Phase::Spawning,
             child: None,
@@ -96,6 +99,7 @@ impl Instance {
             early_notifications: Vec::new(),
             failures: 0,
             unhealthy: false,
+            inquiry: None,
             watch: None,
             checks: Vec::new(),
             hearing: Vec::new(),
@@ -105,7 +109,7 @@ impl Instance {
             stop_began: None,
             left_behind: 0,
             oom_kills_before: 0,
-        }
+        })
     }
 
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
@@ -151,10 +155,10 @@ impl State {
             let result = tokio::task::spawn_blocking(look).await;
             // Cancelled only when the runtime ends.
             let Ok(result) = result else { return };
-            let _ = me.cast(Msg::LookedUp { generation, result });
+            let _ = me.cast(Msg::LookedUp { generation, result: Box::new(result) });
         };
         if let Some(instance) = self.instance.as_mut() {
-            instance.watch = Some(task::spawn("account lookup", looking));
+            instance.inquiry = Some(task::spawn("account lookup", looking));
         }
     }
 
@@ -183,9 +187,9 @@ impl State {
         match prepared {
             Ok(command) => {
                 let (me, context) = (myself.clone(), self.context.clone());
-                instance.watch = Some(task::spawn("spawn", async move {
+                instance.inquiry = Some(task::spawn("spawn", async move {
                     let result = context.spawner.spawn(command).await;
-                    let _ = me.cast(Msg::Spawned { generation, result });
+                    let _ = me.cast(Msg::Spawned { generation, result: Box::new(result) });
                 }));
                 self.instance = Some(instance);
             }
@@ -207,7 +211,7 @@ impl State {
         instance.was_up = true;
         instance.found = true;
         // Whoever started cafe again may have taken the controllers back, and with them the limits.
-        if let Err(error) = self.context.enter_cgroup(&self.name, &self.config.limits) {
+        if let Err(error) = self.context.enter_cgroup(&self.name, &self.config.limits()) {
             tracing::warn!(service = %self.name, error = chain(&error), "limits of a found process not renewed");
         }
         instance.oom_kills_before = self.context.oom_kills(&self.name);
@@ -269,14 +273,32 @@ impl State {
     pub(super) fn follow(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
         let Some(instance) = self.instance.as_mut() else { return };
         let generation = instance.generation;
-        let (waited, myself) = (child.clone(), myself.clone());
-        instance.child = Some(child);
-        instance.watch = Some(task::spawn("watch", async move {
-            let exit = waited.wait().await.unwrap_or_else(|error| {
-                tracing::error!(error = chain(&error), "end of a process not learnt");
-                Exit { cause: Cause::Unknown, usage: None }
-            });
-            let _ = myself.cast(Msg::Exited { generation, exit });
+        let (me, ended) = (myself.clone(), child.clone());
+        let tell = move || _ = me.cast(Msg::MainEnded { generation, child: ended });
+        instance.child = Some(child.clone());
+        // Nothing of the main process before this one is waited for any more.
+        (instance.watch, instance.inquiry) = (None, None);
+        match self.context.exits.watch(child.clone(), tell) {
+            Ok(watch) => instance.watch = Some(watch),
+            Err(error) => {
+                let exit = Box::new(unknown_exit(&error));
+                let _ = myself.cast(Msg::Exited { generation, child, exit });
+            }
+        }
+    }
+
+    /// The main process ended: how?
+    pub(super) fn main_ended(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        child: Arc<Child>,
+    ) {
+        let Some(instance) = self.current_of(generation, &child) else { return };
+        let me = myself.clone();
+        instance.inquiry = Some(task::spawn("exit status", async move {
+            let exit = child.status().await.unwrap_or_else(|error| unknown_exit(&error));
+            let _ = me.cast(Msg::Exited { generation, child, exit: Box::new(exit) });
         }));
     }
 
@@ -296,4 +318,9 @@ impl State {
         let post_mortem = instance.post_mortem(Cause::NotStarted);
         self.conclude(myself, &instance, post_mortem);
     }
+}
+
+fn unknown_exit(error: &os::Error) -> Exit {
+    tracing::error!(error = chain(error), "end of a process not learnt");
+    Exit { cause: Cause::Unknown, usage: None }
 }

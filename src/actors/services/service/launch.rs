@@ -70,7 +70,7 @@ impl State {
         if self.hears_notifications() {
             self.listen_for_notify(myself, instance, owner, &mut env)?;
         }
-        let cgroup = self.context.enter_cgroup(&self.name, &config.limits)?;
+        let cgroup = self.context.enter_cgroup(&self.name, &config.limits())?;
         // Before it runs: it may be killed for memory before anybody hears that it was started.
         instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.context.pump.attach(logs::Source {
@@ -89,7 +89,7 @@ impl State {
             group: config.group.clone(),
             umask: config.umask,
             nice: config.nice,
-            rlimits: rlimits(&config.limits),
+            rlimits: rlimits(&config.limits()),
             descriptors,
             cgroup,
         })
@@ -168,7 +168,7 @@ impl State {
         let (me, generation) = (myself.clone(), instance.generation);
         instance.hearing.push(task::spawn("notify socket", async move {
             while let Ok(received) = socket.receive().await {
-                let notification = received.message;
+                let notification = Box::new(received.message);
                 if me.cast(Msg::Notified { generation, notification }).is_err() {
                     return;
                 }

@@ -19,9 +19,10 @@ mod instance;
 pub(crate) mod launch;
 mod timer;
 
+use std::future::ready;
 use std::sync::Arc;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::instance::Instance;
 use self::timer::Armed;
@@ -88,7 +89,8 @@ impl Handle {
 }
 
 /// What the actor is told, by its supervisor and by its own tasks. Messages of a task carry the generation
-/// they belong to: one that comes late finds another and is dropped.
+/// they belong to: one that comes late finds another and is dropped. What is large is boxed: the loop of every actor has
+/// room for a few messages, all the time.
 #[derive(Debug)]
 pub(super) enum Msg {
     Start,
@@ -103,11 +105,11 @@ pub(super) enum Msg {
     },
     LookedUp {
         generation: u64,
-        result: Result<Account, os::Error>,
+        result: Box<Result<Account, os::Error>>,
     },
     Spawned {
         generation: u64,
-        result: Result<Child, os::Error>,
+        result: Box<Result<Child, os::Error>>,
     },
     Ready {
         generation: u64,
@@ -122,7 +124,7 @@ pub(super) enum Msg {
     },
     Notified {
         generation: u64,
-        notification: Notification,
+        notification: Box<Notification>,
     },
     /// It named another main process, which belongs to it.
     MainPid {
@@ -135,9 +137,16 @@ pub(super) enum Msg {
     StopExpired {
         generation: u64,
     },
+    /// Its main process ended.
+    MainEnded {
+        generation: u64,
+        child: Arc<Child>,
+    },
+    /// How it ended.
     Exited {
         generation: u64,
-        exit: Exit,
+        child: Arc<Child>,
+        exit: Box<Exit>,
     },
     Cleared {
         generation: u64,
@@ -178,7 +187,8 @@ pub(super) struct State {
     context: Arc<Context>,
     reporter: Reporter,
     generation: u64,
-    instance: Option<Instance>,
+    /// Boxed: a task has its room in steps of 128 bytes, and a stopped service needs none.
+    instance: Option<Box<Instance>>,
     armed: Option<Armed>,
     /// A timer run that is owed as soon as the present one ended (`overlap: queue` and `replace`).
     run_owed: bool,
@@ -222,41 +232,59 @@ impl Actor for Service {
         Ok(state)
     }
 
-    async fn handle(
+    /// Waits for nothing. Not an `async fn`, here and below: the loop of every actor has room for what one would hold.
+    fn handle(
         &self,
         myself: ActorRef<Msg>,
         message: Msg,
         state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Msg::Start if state.is_timer() => state.arm(&myself),
-            Msg::Start => state.launch(&myself),
-            Msg::Stop { trigger } => state.stop(&myself, trigger),
-            Msg::Signal(signal) => state.signal(signal),
-            Msg::RunNow => state.run_now(&myself),
-            Msg::Update(config) => state.config = config,
-            Msg::Due { arming } => state.due(&myself, arming),
-            Msg::LookedUp { generation, result } => state.looked_up(&myself, generation, result),
-            Msg::Spawned { generation, result } => state.spawned(&myself, generation, result),
-            Msg::Ready { generation, evidence } => state.ready(&myself, generation, evidence),
-            Msg::ReadinessExpired { generation } => state.readiness_expired(&myself, generation),
-            Msg::Probed { generation, result } => state.probed(&myself, generation, result),
-            Msg::Notified { generation, notification } => {
-                state.notified(&myself, generation, notification);
-            }
-            Msg::MainPid { generation, pid } => state.main_pid(&myself, generation, pid),
-            Msg::WatchdogExpired { generation } => state.watchdog_expired(&myself, generation),
-            Msg::StopExpired { generation } => state.stop_expired(&myself, generation),
-            Msg::Exited { generation, exit } => state.exited(&myself, generation, exit),
-            Msg::Cleared { generation, left_behind } => {
-                state.cleared(&myself, generation, left_behind);
-            }
-        }
-        Ok(())
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        state.told(&myself, message);
+        ready(Ok(()))
+    }
+
+    /// It supervises no actor.
+    fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<Msg>,
+        _event: SupervisionEvent,
+        _state: &mut State,
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        ready(Ok(()))
     }
 }
 
 impl State {
+    fn told(&mut self, myself: &ActorRef<Msg>, message: Msg) {
+        match message {
+            Msg::Start if self.is_timer() => self.arm(myself),
+            Msg::Start => self.launch(myself),
+            Msg::Stop { trigger } => self.stop(myself, trigger),
+            Msg::Signal(signal) => self.signal(signal),
+            Msg::RunNow => self.run_now(myself),
+            Msg::Update(config) => self.config = config,
+            Msg::Due { arming } => self.due(myself, arming),
+            Msg::LookedUp { generation, result } => self.looked_up(myself, generation, *result),
+            Msg::Spawned { generation, result } => self.spawned(myself, generation, *result),
+            Msg::Ready { generation, evidence } => self.ready(myself, generation, evidence),
+            Msg::ReadinessExpired { generation } => self.readiness_expired(myself, generation),
+            Msg::Probed { generation, result } => self.probed(myself, generation, result),
+            Msg::Notified { generation, notification } => {
+                self.notified(myself, generation, *notification);
+            }
+            Msg::MainPid { generation, pid } => self.main_pid(myself, generation, pid),
+            Msg::WatchdogExpired { generation } => self.watchdog_expired(myself, generation),
+            Msg::StopExpired { generation } => self.stop_expired(myself, generation),
+            Msg::MainEnded { generation, child } => self.main_ended(myself, generation, child),
+            Msg::Exited { generation, child, exit } => {
+                self.exited(myself, generation, &child, exit);
+            }
+            Msg::Cleared { generation, left_behind } => {
+                self.cleared(myself, generation, left_behind);
+            }
+        }
+    }
+
     fn report(&self, report: Report) {
         self.reporter.send(report);
     }
@@ -267,7 +295,13 @@ impl State {
 
     /// The incarnation a message of a task belongs to, unless it is already history.
     fn current(&mut self, generation: u64) -> Option<&mut Instance> {
-        self.instance.as_mut().filter(|instance| instance.generation == generation)
+        self.instance.as_deref_mut().filter(|instance| instance.generation == generation)
+    }
+
+    /// The incarnation whose main process this is: a service may name another one at any time.
+    fn current_of(&mut self, generation: u64, child: &Arc<Child>) -> Option<&mut Instance> {
+        let is_main = |main: &Arc<Child>| Arc::ptr_eq(main, child);
+        self.current(generation).filter(|instance| instance.child.as_ref().is_some_and(is_main))
     }
 
     fn signal(&self, signal: i32) {
