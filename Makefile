@@ -9,7 +9,7 @@ CONFIG ?= cafe.ron
 
 .PHONY: help
 help: ## say what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 .PHONY: run
 run: prerequisites ## build cafe and run the services of cafe.ron (or CONFIG=FILE) until Ctrl-C
@@ -31,6 +31,11 @@ test: prerequisites test-prerequisites ## format, lints, documentation and every
 	fi; \
 	echo "make test: format, lints, documentation and tests are good:"; \
 	grep -E '^ *Summary|^test result:' "$$log" | grep -v ' 0 passed; 0 failed; 0 ignored' || true
+
+.PHONY: test-system
+test-system: prerequisites ## the tests in a virtual machine with systemd and cgroups (minutes; as root, on Debian)
+	cargo build --locked
+	tests/system/run
 
 .PHONY: bench
 bench: prerequisites ## measure cafe against its peers; writes docs/benchmarks.md (takes long)

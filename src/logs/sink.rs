@@ -38,6 +38,8 @@ pub(super) struct Sink {
     sequence: u64,
     first: Micros,
     last: Micros,
+    /// Stamp of its last line, when the clock has stepped back since and `last` with it.
+    last_before_step: Option<Micros>,
     /// Whether the last byte written is inside a line.
     torn: bool,
     /// Whether the next line goes to a new file.
@@ -75,10 +77,14 @@ impl Sink {
     /// The stamp for lines read now: the clock, kept from going back within one file.
     pub(super) fn stamp(&mut self) -> Micros {
         let now = line::now();
-        if now >= self.last || self.last - now > CLOCK_STEP {
-            self.rotate |= now < self.last;
-            self.last = now;
+        if now < self.last && self.last - now <= CLOCK_STEP {
+            return self.last;
         }
+        if now < self.last {
+            self.rotate = true;
+            self.last_before_step.get_or_insert(self.last);
+        }
+        self.last = now;
         self.last
     }
 
@@ -147,12 +153,14 @@ impl Sink {
     fn rotate(&mut self, place: Place<'_>) -> io::Result<()> {
         self.rotate = false;
         if self.size == 0 {
+            self.last_before_step = None;
             return Ok(());
         }
+        let last = self.last_before_step.unwrap_or(self.last);
         let archive = Archive {
             sequence: self.sequence,
             first: self.first,
-            last: self.last.max(self.first),
+            last: last.max(self.first),
             gzip: false,
         };
         let directory = dir::of(place.root, place.service);
@@ -175,6 +183,7 @@ impl Sink {
         }
         self.sequence += 1;
         self.size = 0;
+        self.last_before_step = None;
         Ok(())
     }
 

@@ -91,7 +91,7 @@ impl Hierarchy {
 
     /// Makes `controller` available to services. `false`: it is not delegated to cafe.
     ///
-    /// Moves cafe itself out of the way when needed. Under systemd an enabled controller and services that
+    /// Moves cafe itself out of the way first. Under systemd an enabled controller and services that
     /// outlive cafe make the next start of the unit fail (219/CGROUP) unless the unit's `ExecStopPost` takes
     /// it back, so it is done only when a limit needs it.
     pub(super) fn enable(&self, controller: &str) -> Result<bool, Error> {
@@ -103,14 +103,9 @@ impl Hierarchy {
             if has(&control, controller) {
                 continue;
             }
-            let failed = |source| Error::system("write", control.display().to_string(), source);
-            match fs::write(&control, format!("+{controller}")) {
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    self.step_aside()?;
-                    fs::write(&control, format!("+{controller}")).map_err(failed)?;
-                }
-                written => written.map_err(failed)?,
-            }
+            self.make_way(controller)?;
+            fs::write(&control, format!("+{controller}"))
+                .map_err(|source| Error::system("write", control.display().to_string(), source))?;
         }
         Ok(true)
     }
@@ -120,7 +115,13 @@ impl Hierarchy {
         &self.own
     }
 
-    fn step_aside(&self) -> Result<(), Error> {
+    /// Leaves cafe's own cgroup without processes. The kernel insists on that for `memory`; for `cpu` and `pids` it
+    /// makes a threaded domain of a cgroup with processes instead, in which no service can be started.
+    fn make_way(&self, controller: &str) -> Result<(), Error> {
+        // The root of the machine may have both, and has no type.
+        if !self.own.join("cgroup.type").is_file() || self.is_vacant()? {
+            return Ok(());
+        }
         let leaf = self.own.join(SUPERVISOR);
         let failed = |source| Error::system("move cafe to", leaf.display().to_string(), source);
         match fs::create_dir(&leaf) {
@@ -129,7 +130,23 @@ impl Hierarchy {
             }
             _ => {}
         }
-        fs::write(leaf.join("cgroup.procs"), std::process::id().to_string()).map_err(failed)
+        fs::write(leaf.join("cgroup.procs"), std::process::id().to_string()).map_err(failed)?;
+        if self.is_vacant()? {
+            return Ok(());
+        }
+        let own = self.own.display();
+        let reason = format!(
+            "`{controller}` cannot be limited, as other processes than cafe are in `{own}`: give cafe one of its own"
+        );
+        Err(Error::CgroupUnavailable(reason))
+    }
+
+    /// Whether no process is in cafe's own cgroup itself.
+    fn is_vacant(&self) -> Result<bool, Error> {
+        let processes = self.own.join("cgroup.procs");
+        let listed = fs::read_to_string(&processes)
+            .map_err(|source| Error::system("read", processes.display().to_string(), source))?;
+        Ok(listed.is_empty())
     }
 }
 

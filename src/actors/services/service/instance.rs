@@ -213,6 +213,11 @@ impl State {
         instance.phase = Phase::Up;
         instance.was_up = true;
         instance.found = true;
+        // Whoever started cafe again may have taken the controllers back, and with them the limits.
+        if let Err(error) = self.context.enter_cgroup(&self.name, &self.config.limits()) {
+            tracing::warn!(service = %self.name, error = chain(&error), "limits of a found process not renewed");
+        }
+        instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.generation = adopted.generation;
         self.instance = Some(instance);
         self.listen_again(adopted.child.pid());
@@ -258,10 +263,8 @@ impl State {
     /// Waits for the end of a process that is ours from now on.
     fn own(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
         let family = self.context.family(&self.name, &child);
-        let oom_kills = self.context.oom_kills(&self.name);
         let Some(instance) = self.instance.as_mut() else { return };
         instance.family = Some(family);
-        instance.oom_kills_before = oom_kills;
         self.follow(myself, child);
     }
 

@@ -71,6 +71,8 @@ impl State {
             self.bind_notify_socket(instance, owner, &mut env)?;
         }
         let cgroup = self.context.enter_cgroup(&self.name, &config.limits())?;
+        // Before it runs: it may be killed for memory before anybody hears that it was started.
+        instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,

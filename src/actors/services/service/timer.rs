@@ -18,6 +18,8 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 pub(super) struct Armed {
     /// Which wait this is; a late `Due` of an earlier one is dropped.
     arming: u64,
+    /// The time of day it waits for; none when it waits for a period to pass.
+    at: Option<Timestamp>,
     _clock: Task,
 }
 
@@ -39,29 +41,29 @@ impl State {
                 }
             }
         };
-        let me = myself.clone();
-        let monotonic = match schedule {
-            Schedule::Every(period) => Some(*period),
-            Schedule::Cron(_) => None,
-        };
+        let (me, wait) = (myself.clone(), schedule.clone());
+        let at = matches!(schedule, Schedule::Cron(_)).then_some(next);
         let clock = task::spawn("timer", async move {
-            match monotonic {
-                Some(period) => tokio::time::sleep(period).await,
-                None => sleep_until(next).await,
+            match wait {
+                Schedule::Every(period) => tokio::time::sleep(period).await,
+                Schedule::Cron(expression) => sleep_until(next, &expression).await,
             }
             let _ = me.cast(Msg::Due { arming });
         });
-        self.armed = Some(Armed { arming, _clock: clock });
+        self.armed = Some(Armed { arming, at, _clock: clock });
         self.report(Report::Armed { next });
     }
 
-    /// The time has come.
+    /// The time has come, or the clock was set back and the wait is to be for an earlier one.
     pub(super) fn due(&mut self, myself: &ActorRef<Msg>, arming: u64) {
-        if self.armed.as_ref().is_none_or(|armed| armed.arming != arming) {
+        let Some(armed) = self.armed.as_ref().filter(|armed| armed.arming == arming) else {
             return;
-        }
+        };
+        let set_back = armed.at.is_some_and(|at| Timestamp::now() < at);
         self.arm(myself);
-        self.run_now(myself);
+        if !set_back {
+            self.run_now(myself);
+        }
     }
 
     /// Makes a run, or does what `overlap` says while the last one has not ended.
@@ -86,11 +88,14 @@ impl State {
     }
 }
 
-/// Sleeps until a time of day, in short stretches, as the clock may be set meanwhile.
-async fn sleep_until(at: Timestamp) {
+/// Sleeps until a time of day, the next run of `expression`, or until the clock was set back and another run is the
+/// next. In short stretches, as nobody says when the clock is set.
+async fn sleep_until(at: Timestamp, expression: &str) {
     loop {
-        let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now())) else { return };
-        if left.is_zero() {
+        let now = Zoned::now();
+        let another = crate::config::next_run(expression, &now).is_some_and(|next| next < at);
+        let left = Duration::try_from(at.duration_since(now.timestamp())).unwrap_or_default();
+        if another || left.is_zero() {
             return;
         }
         tokio::time::sleep(left.min(LOOK_AT_CLOCK)).await;
