@@ -1,13 +1,14 @@
-//! Commands of services: `sh` and coreutils alone, as a fresh machine has no more.
+//! Commands of services: `bash` and coreutils alone, as a fresh machine has no more.
 
 /// The last line of a script that only waits for signals: handled at once, and without another process.
 ///
-/// `never` is a FIFO in the directory of every test daemon, where services start.
-pub(crate) const IDLE: &str = "exec 9<>never; while :; do read nothing <&9; done";
+/// `never` is a FIFO in the directory of every test daemon, where services start. A shell misses a signal that comes just
+/// before it begins to wait: it looks again after a second.
+pub(crate) const IDLE: &str = "exec 9<>never; while :; do read -t 1 nothing <&9; done";
 
 /// A shell script as a `command` of `cafe.ron`.
 pub(crate) fn sh(script: &str) -> String {
-    command(&["sh", "-c", script])
+    command(&["bash", "-c", script])
 }
 
 /// A command of `cafe.ron`; nothing in it is a variable of cafe.
