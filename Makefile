@@ -37,6 +37,18 @@ test-system: prerequisites ## the tests in a virtual machine with systemd and cg
 	cargo build --locked
 	tests/system/run
 
+# What is fuzzed (a file of fuzz/targets), and for how long.
+TARGET ?= config
+SECONDS_OF_FUZZING ?= 60
+
+.PHONY: fuzz
+fuzz: prerequisites ## fuzz what cafe reads of others: TARGET=config, units, notify, log_line or log_files
+	@if ! cargo fuzz --version >/dev/null 2>&1; then \
+	    echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; \
+	fi
+	@# The sanitizers are unstable options of the compiler.
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS_OF_FUZZING) -timeout=10
+
 .PHONY: bench
 bench: prerequisites ## measure cafe against its peers; writes docs/benchmarks.md (takes long)
 	@if [ -f bench/supervisors.py ]; then python3 bench/supervisors.py; else bench/logs.sh; fi
