@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     // No file of the machine is to be read, as includes and secrets would.
-    if bytes.windows(7).any(|word| word == b"include") || bytes.windows(5).any(|word| word == b"file:") {
+    if bytes.windows(7).any(|word| word == b"include")
+        || bytes.windows(5).any(|word| word == b"file:")
+    {
         return;
     }
     let environment = |name: &str| (name == "HOME").then(|| "/root".to_owned());
