@@ -11,7 +11,7 @@ pub(crate) mod reaper;
 pub(crate) mod services;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -239,6 +239,7 @@ fn api(
         bus: bus.clone(),
         tree,
         since: Timestamp::now(),
+        started: Instant::now(),
         pump: parts.context.pump().clone(),
         log_dir: parts.config.daemon.state_dir.join("logs"),
         shutdown: parts.shutdown.clone(),

@@ -80,7 +80,12 @@ pub(super) struct Global {
 impl Global {
     /// A client of the daemon these flags name.
     pub(super) fn client(&self) -> Client {
-        Client::new(socket(self.socket.clone()), self.timeout.unwrap_or(PATIENCE))
+        self.client_within(PATIENCE)
+    }
+
+    /// The same, which waits only so long unless `--timeout` says otherwise.
+    pub(super) fn client_within(&self, patience: Duration) -> Client {
+        Client::new(socket(self.socket.clone()), self.timeout.unwrap_or(patience))
     }
 
     /// How long a verb waits for its outcome.

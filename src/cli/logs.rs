@@ -16,12 +16,16 @@ use super::output::{Format, Output};
 use super::places::logs_dir;
 use super::style::tame;
 use crate::logs::read::{Follower, Line, Query, Reader, Stream};
-use crate::net::control::{Client, LogLine};
+use crate::net::control::LogLine;
 use crate::types::error::{Code, Problem, chain};
 use crate::types::name::Name;
+use crate::types::status::Status;
 
 /// Lines between the thread that reads and the one that prints.
 const AHEAD: usize = 1024;
+
+/// How long the daemon has to say where logs are and who is in a group: they can be read without it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a follower looks whether anybody still listens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,10 +36,10 @@ pub(super) async fn logs(
     global: &Global,
     output: &mut Output,
 ) -> Outcome {
-    let client = global.client();
-    let directory = logs_dir(&client).await;
+    let status = global.client_within(PATIENCE).status(None).await.ok();
+    let directory = logs_dir(status.as_ref());
     let query = Query {
-        services: services(&arguments.names, &client, &directory).await?,
+        services: services(&arguments.names, status.as_ref(), &directory)?,
         lines: arguments.lines(),
         since: arguments.since,
         until: arguments.until,
@@ -89,9 +93,9 @@ async fn follow(
 }
 
 /// The services meant by `names`: a group is its members, and a service no longer configured still has logs.
-async fn services(
+fn services(
     names: &[String],
-    client: &Client,
+    status: Option<&Status>,
     directory: &Path,
 ) -> Result<Vec<Name>, Failure> {
     let mut services = Vec::new();
@@ -102,16 +106,18 @@ async fn services(
                 Problem::new(Code::NoSuchName, message).hint("`cafe status` lists services"),
             )
         };
-        match client.status(Some(name)).await {
-            Ok(status) => services.extend(status.services.into_iter().map(|service| service.name)),
-            Err(_) => {
-                let name: Name = name.parse().map_err(|_| unknown())?;
-                if !directory.join(name.as_str()).try_exists().unwrap_or(true) {
-                    return Err(unknown());
-                }
-                services.push(name);
-            }
+        let groups = status.map_or(&[][..], |status| &status.groups);
+        if let Some(group) = groups.iter().find(|group| group.name.as_str() == name) {
+            services.extend(group.services.iter().cloned());
+            continue;
         }
+        let configured = status.map_or(&[][..], |status| &status.services);
+        let is_configured = configured.iter().any(|service| service.name.as_str() == name);
+        let service: Name = name.parse().map_err(|_| unknown())?;
+        if !is_configured && !directory.join(name).try_exists().unwrap_or(true) {
+            return Err(unknown());
+        }
+        services.push(service);
     }
     Ok(services)
 }

@@ -44,7 +44,7 @@ pub(super) async fn status(
     if arguments.names.is_empty() {
         let status = client.status(None).await?;
         match output.format() {
-            Format::Human => output.write(&overview(&status, output.paint(), Timestamp::now()))?,
+            Format::Human => output.write(&overview(&status, output.paint()))?,
             Format::Plain => output.write(&records(&status.services))?,
             Format::Json => output.json(&status)?,
         }
@@ -104,7 +104,7 @@ fn is_running(service: &Service) -> bool {
 }
 
 /// All services by name under a line that sums them up.
-pub(super) fn overview(status: &Status, paint: Paint, now: Timestamp) -> String {
+pub(super) fn overview(status: &Status, paint: Paint) -> String {
     let mut text = summary(status, paint);
     if status.services.is_empty() {
         return text;
@@ -113,13 +113,13 @@ pub(super) fn overview(status: &Status, paint: Paint, now: Timestamp) -> String 
     let headings = ["", "NAME", "STATE", "FOR", "PID", "RESTARTS", "CPU", "MEMORY", "REASON"];
     table.row(headings.map(|heading| Cell::painted(heading, paint.dim(heading))));
     for service in &status.services {
-        table.row(row(service, paint, now));
+        table.row(row(service, paint));
     }
     text += &table.render();
     text
 }
 
-fn row(service: &Service, paint: Paint, now: Timestamp) -> [Cell; 9] {
+fn row(service: &Service, paint: Paint) -> [Cell; 9] {
     let state = service.state;
     let glyph = paint.glyph(state);
     let is_up = service.pid.is_some();
@@ -128,7 +128,7 @@ fn row(service: &Service, paint: Paint, now: Timestamp) -> [Cell; 9] {
         Cell::painted(glyph, paint.state(state, glyph)),
         Cell::painted(service.name.as_str(), paint.bold(service.name.as_str())),
         Cell::painted(state.as_str(), paint.state(state, state.as_str())),
-        Cell::new(show_duration(since(service.since, now))),
+        Cell::new(show_duration(Duration::from_millis(service.state_ms))),
         Cell::new(service.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         Cell::new(if service.restarts == 0 { String::new() } else { service.restarts.to_string() }),
         when(format!("{:.1}%", service.cpu_percent)),
@@ -226,7 +226,7 @@ async fn last_lines(client: &Client, name: &str, lines: usize) -> Result<Vec<Str
 pub(super) fn detail(service: &Service, paint: Paint, now: Timestamp) -> String {
     let state = service.state;
     let head = format!("{} {}", paint.glyph(state), service.name);
-    let since_when = show_duration(since(service.since, now));
+    let since_when = show_duration(Duration::from_millis(service.state_ms));
     let mut text = format!(
         "{}  {}, {since_when}: {}\n",
         paint.state(state, &head),

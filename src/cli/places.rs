@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::style::Environment;
 use crate::config::{self, defaults};
-use crate::net::control::Client;
+use crate::types::status::Status;
 
 /// A variable of this process.
 pub(super) fn variable(name: &str) -> Option<String> {
@@ -35,11 +35,11 @@ fn first_there(paths: &[PathBuf]) -> PathBuf {
     there.or(paths.first()).cloned().unwrap_or_default()
 }
 
-/// Where logs are: as the daemon says; if it is dead, as the config does; else where they are by default.
-pub(super) async fn logs_dir(client: &Client) -> PathBuf {
-    let state_dir = match client.status(None).await {
-        Ok(status) => PathBuf::from(status.daemon.state_dir),
-        Err(_) => match config::load(&config_file(None), &variable) {
+/// Where logs are: as the daemon said; if it is dead, as the config does; else where they are by default.
+pub(super) fn logs_dir(status: Option<&Status>) -> PathBuf {
+    let state_dir = match status {
+        Some(status) => PathBuf::from(&status.daemon.state_dir),
+        None => match config::load(&config_file(None), &variable) {
             Ok(config) => config.daemon.state_dir,
             Err(_) => defaults::state_dir(&variable),
         },

@@ -306,6 +306,7 @@ fn service(text: &str, state: State, pid: Option<u32>, reason: &str) -> Service 
         instances: pid.map(instance).into_iter().collect(),
         restarts: 0,
         since: time("2026-11-20T14:00:00Z"),
+        state_ms: 15_601_000,
         uptime_ms: if pid.is_some() { 15_601_000 } else { 0 },
         memory_bytes: if pid.is_some() { 84 << 20 } else { 0 },
         cpu_percent: if pid.is_some() { 1.25 } else { 0.0 },

@@ -25,6 +25,11 @@ impl Children {
         self.gate.read().await
     }
 
+    /// Keeps the reaper out, unless it is at work.
+    pub(super) fn try_shared(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        self.gate.try_read().ok()
+    }
+
     /// Keeps the reaper out, on a thread of its own.
     pub(super) fn shared_blocking(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.blocking_read()

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use super::Error;
 
@@ -27,6 +28,18 @@ pub struct Sample {
     pub start_time: u64,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
+}
+
+impl Sample {
+    /// How long the process runs, by the clock that counts from boot: nobody sets it.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot = Duration::try_from(now).unwrap_or_default();
+        let ticks =
+            u128::from(self.start_time) * 1_000_000_000 / u128::from(ticks_per_second().max(1));
+        since_boot.saturating_sub(Duration::from_nanos(u64::try_from(ticks).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Samples one process.

@@ -77,6 +77,9 @@ pub struct Service {
     pub restarts: u64,
     /// When it entered its state.
     pub since: Timestamp,
+    /// How long it is in its state, milliseconds, however the clock was set meanwhile.
+    #[serde(default)]
+    pub state_ms: u64,
     /// How long its process runs, milliseconds; 0 without one.
     pub uptime_ms: u64,
     /// Resident memory of its main process (of its cgroup where limits are delegated), bytes.

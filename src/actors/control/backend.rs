@@ -34,6 +34,8 @@ pub(crate) struct Api {
     pub(crate) bus: Bus,
     pub(crate) tree: Tree,
     pub(crate) since: Timestamp,
+    /// The same moment by a clock that nobody sets.
+    pub(crate) started: Instant,
     pub(crate) pump: Pump,
     pub(crate) log_dir: PathBuf,
     /// Set to `true` to end the daemon.
@@ -47,7 +49,7 @@ impl Api {
 
     fn daemon(&self) -> status::Daemon {
         let config = self.keeper.config();
-        let uptime = Timestamp::now().duration_since(self.since).as_millis();
+        let uptime = self.started.elapsed().as_millis();
         status::Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     pub(super) reason: String,
     pub(super) since: Timestamp,
+    /// The same moment by a clock that nobody sets.
+    pub(super) entered: Instant,
     pub(super) kind: &'static str,
     pub(super) group: Option<Name>,
     pub(super) pid: Option<u32>,
@@ -54,7 +56,8 @@ pub(super) struct Entry {
     pub(super) status_text: Option<String>,
     pub(super) probe: Option<String>,
     pub(super) depends_on: Vec<Name>,
-    pub(super) exits: VecDeque<PostMortem>,
+    /// Boxed, as a queue has room for several.
+    pub(super) exits: VecDeque<Box<PostMortem>>,
     /// Since the daemon started.
     restarts_in_all: u64,
     exit_counts: [u64; EXIT_KINDS.len()],
@@ -77,6 +80,7 @@ impl Entry {
             state: State::Stopped,
             reason: "not started yet".to_owned(),
             since: Timestamp::now(),
+            entered: Instant::now(),
             kind,
             group,
             pid: None,
@@ -142,7 +146,7 @@ impl Entry {
         self.cpu_ms_ended += post_mortem.usage.map_or(0, |usage| usage.user_ms + usage.system_ms);
         self.pid = None;
         self.probe = None;
-        self.exits.push_front(post_mortem);
+        self.exits.push_front(Box::new(post_mortem));
         self.exits.truncate(EXITS_KEPT);
     }
 }
@@ -256,7 +260,7 @@ impl Board {
             (name.clone(), Entry::clone(entry))
         };
         let mut shown = self.sample(name, entry);
-        shown.1.exits = shown.2.exits.into();
+        shown.1.exits = shown.2.exits.into_iter().map(|exit| *exit).collect();
         Some(shown.1)
     }
 
@@ -275,7 +279,7 @@ impl Board {
             .into_iter()
             .map(|(name, entry)| {
                 let (_, mut service, entry) = self.sample(name, entry);
-                service.exits = entry.exits.into();
+                service.exits = entry.exits.into_iter().map(|exit| *exit).collect();
                 service
             })
             .collect()
@@ -294,8 +298,7 @@ impl Board {
                 self.with(&name, |entry| entry.cpu = Some(cpu));
             }
         }
-        let memory_bytes = usage.as_ref().map_or(0, |usage| usage.memory_bytes);
-        let service = entry.show(&name, memory_bytes, percent);
+        let service = entry.show(&name, usage.as_ref(), percent);
         (name, service, entry)
     }
 
@@ -312,6 +315,7 @@ impl Entry {
             state: self.state,
             reason: self.reason.clone(),
             since: self.since,
+            entered: self.entered,
             kind: self.kind,
             group: self.group.clone(),
             pid: self.pid,
@@ -331,9 +335,14 @@ impl Entry {
         }
     }
 
-    fn show(&self, name: &Name, memory_bytes: u64, cpu_percent: f64) -> status::Service {
-        let started = self.started.filter(|_| self.pid.is_some());
-        let uptime = started.map(|at| Timestamp::now().duration_since(at).as_millis());
+    fn show(
+        &self,
+        name: &Name,
+        usage: Option<&procfs::Sample>,
+        cpu_percent: f64,
+    ) -> status::Service {
+        let memory_bytes = usage.map_or(0, |usage| usage.memory_bytes);
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let instances = match (self.pid, self.started) {
             (Some(pid), Some(since)) => vec![status::Instance {
                 number: 1,
@@ -355,7 +364,8 @@ impl Entry {
             instances,
             restarts: self.restarts,
             since: self.since,
-            uptime_ms: uptime.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+            state_ms: milliseconds(self.entered.elapsed()),
+            uptime_ms: usage.map_or(0, |usage| milliseconds(usage.age())),
             memory_bytes,
             cpu_percent,
             next_start: self.next_start,

@@ -35,7 +35,6 @@ use crate::supervision::mailbox::Reply;
 use crate::supervision::roster::{Command, MemberId, Roster};
 use crate::supervision::task::{self, Task};
 use crate::types::error::Problem;
-use crate::types::exit::PostMortem;
 use crate::types::name::Name;
 use crate::types::state::State as Lifecycle;
 
@@ -108,7 +107,8 @@ struct Member {
     stopping: bool,
     /// Its actor was told to start it; until something comes of it.
     launched: bool,
-    last_exit: Option<Box<PostMortem>>,
+    /// How it ended last, in words.
+    last_exit: Option<String>,
     /// Services pulled down by its last exit, until the post-mortem is published.
     pulled_down: Vec<String>,
     next_run: Option<jiff::Timestamp>,

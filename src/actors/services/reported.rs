@@ -2,6 +2,7 @@
 
 use super::State;
 use super::report::{EndedHow, Report};
+use super::show;
 use crate::config;
 use crate::supervision::machine::End;
 use crate::supervision::roster::MemberId;
@@ -80,7 +81,7 @@ impl State {
         member.launched = false;
         member.stop_reason = None;
         member.evidence = None;
-        member.last_exit = Some(Box::new(post_mortem.clone()));
+        member.last_exit = Some(show::in_words(&post_mortem));
         self.board.with(&member.name, |entry| entry.keep_exit(post_mortem));
         match how {
             EndedHow::NeverUp => self.roster.start_failed(id, now),
@@ -109,7 +110,7 @@ impl State {
         });
         if let Some(post_mortem) = complete.flatten() {
             let service = member.name.clone();
-            self.bus.publish(Kind::Exit { service, post_mortem: Box::new(post_mortem) });
+            self.bus.publish(Kind::Exit { service, post_mortem });
         }
     }
 }

@@ -123,6 +123,19 @@ impl Child {
         self.status().await
     }
 
+    /// The status of a process that has ended, if it can be had without waiting: the reaper may be at work, and that of
+    /// another's child takes its time. [`Self::status`] waits for it.
+    #[must_use]
+    pub fn status_at_once(&self) -> Option<Exit> {
+        if let Some(exit) = self.ended.get() {
+            return Some(*exit);
+        }
+        let _reaper_out = self.children.try_shared()?;
+        self.release();
+        let exit = pidfd::reap(&self.pidfd).ok().flatten()?;
+        Some(*self.ended.get_or_init(|| exit))
+    }
+
     /// Takes the status of a process that has ended; as [`Self::wait`] otherwise.
     ///
     /// # Errors

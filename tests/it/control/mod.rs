@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use cafe::types::state::State;
 use serde_json::Value;
 
-use crate::harness::{Cafe, DEADLINE, IDLE, is_installed, program, sh, skip, told};
+use crate::harness::{Cafe, DEADLINE, IDLE, eventually, is_installed, program, sh, skip, told};
 use http::{Stream, request};
 
 async fn running() -> Cafe {
@@ -20,6 +20,9 @@ async fn running() -> Cafe {
     ))
     .await;
     cafe.wait_state("web", State::Running).await;
+    // Before it said so, a signal would end it.
+    let said = || cafe.read("state/logs/web/current").contains("hello").then_some(());
+    eventually("the first line", said).await;
     cafe
 }
 

@@ -295,6 +295,9 @@ impl State {
         child: Arc<Child>,
     ) {
         let Some(instance) = self.current_of(generation, &child) else { return };
+        if let Some(exit) = child.status_at_once() {
+            return self.exited(myself, generation, &child, Box::new(exit));
+        }
         let me = myself.clone();
         instance.inquiry = Some(task::spawn("exit status", async move {
             let exit = child.status().await.unwrap_or_else(|error| unknown_exit(&error));

@@ -5,7 +5,7 @@ mod derive;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,6 +17,7 @@ use crate::supervision::machine::{Ended, Phase, State as Phased};
 use crate::supervision::roster::{Cause, MemberId, Notice, ScopeId, Waits};
 use crate::types::error::Code;
 use crate::types::event;
+use crate::types::exit::PostMortem;
 use crate::types::name::Name;
 use crate::types::state::State as Lifecycle;
 use crate::types::unit::show_duration;
@@ -84,7 +85,7 @@ impl State {
         let before = self.board.with(name, |entry| {
             let before = entry.state;
             if before != state {
-                entry.since = Timestamp::now();
+                (entry.since, entry.entered) = (Timestamp::now(), Instant::now());
             }
             entry.state = state;
             entry.reason.clone_from(&reason);
@@ -259,7 +260,11 @@ fn timer_reason(member: &Member, next: Timestamp) -> String {
 }
 
 fn last_exit(member: &Member) -> String {
-    let Some(exit) = &member.last_exit else { return "has not run yet".to_owned() };
+    member.last_exit.clone().unwrap_or_else(|| "has not run yet".to_owned())
+}
+
+/// `killed by SIGKILL after 2s`, and why if it did not end by itself.
+pub(super) fn in_words(exit: &PostMortem) -> String {
     let ran = show_duration(Duration::from_millis(exit.run_ms));
     match exit.trigger.as_str() {
         "ended by itself" => format!("{} after {ran}", exit.cause),
