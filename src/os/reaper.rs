@@ -5,11 +5,16 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Error;
 use super::children::Children;
+
+/// Ends that come together are looked at together: a look costs the kernel a walk over all children, and with 5,000 of
+/// them one at each end was half the time of a restart.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes the status of ended orphans for as long as [`Reaper::run`] runs.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ impl Reaper {
                 _ = self.hints.recv() => {}
                 () = self.children.a_release() => {}
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

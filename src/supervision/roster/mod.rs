@@ -107,6 +107,8 @@ pub struct Roster {
     may_leave: BTreeSet<MemberId>,
     /// How many members the driver was told to stop and did not answer for.
     stopping: usize,
+    /// How many members the driver was told to start and did not say that they ended.
+    with_driver: usize,
     /// Scopes whose machine may have new orders.
     dirty: BTreeSet<ScopeId>,
     /// Backoff ends, at most one for each scope.
@@ -135,6 +137,7 @@ impl Roster {
             leaving: BTreeSet::new(),
             may_leave: BTreeSet::new(),
             stopping: 0,
+            with_driver: 0,
             dirty: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             commands: Vec::new(),
@@ -179,7 +182,7 @@ impl Roster {
     /// Whether nothing runs any more.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.members.values().any(|member| member.level.is_with_driver())
+        self.with_driver == 0
     }
 
     // ---- what is shown ----
@@ -267,6 +270,8 @@ impl Roster {
         let Some(member) = self.members.get_mut(&id) else { return };
         self.stopping -= usize::from(member.level == Level::Stopping);
         self.stopping += usize::from(level == Level::Stopping);
+        self.with_driver -= usize::from(member.level.is_with_driver());
+        self.with_driver += usize::from(level.is_with_driver());
         member.level = level;
         self.touched.insert(id);
     }

@@ -87,6 +87,8 @@ impl World<'_> {
         assert_eq!(self.roster.permits_used, permits, "permits leak");
         let told = self.actual.values().filter(|actual| actual.told_to_stop).count();
         assert_eq!(self.roster.stopping, told, "stops leak");
+        let running = self.actual.values().filter(|actual| !actual.is_down()).count();
+        assert_eq!(self.roster.with_driver, running, "the count of what runs is wrong");
         let truth = self
             .actual
             .keys()
