@@ -51,6 +51,9 @@ class Clock(Case):
         set_clock(now() + DAY)
         stepped = now()
         self.goes_on()
+        steady = self.service("steady")
+        for duration in ("uptime_ms", "state_ms"):
+            self.assertLess(steady[duration], 3_600_000, f"{duration} has the day in it")
         self.eventually(lambda: self.count("hourly") == 1, "the missed run is made up for", 2 * LOOK)
         self.assertEqual(self.next_run("hourly"), (FIRST_DAY + DAY).replace(hour=11, minute=0, second=0))
         second_day = self.stamps("steady", "--since", "20m")
