@@ -11,12 +11,13 @@ use crate::harness::{Cafe, IDLE, Told, is_installed, program, sh, skip, told};
 async fn running() -> Cafe {
     let idle = sh(&format!("trap : HUP; echo hello; {IDLE}"));
     let cafe = Cafe::start(&format!(
-        r#"services: {{ "web": (command: {idle}, reload: signal(HUP)), "off": (command: {idle}, start: manual),
+        r#"services: {{ "web": (command: {idle}, ready: log("^hello"), reload: signal(HUP)), "off": (command: {idle}, start: manual),
             "slow": (command: {idle}, start: manual, ready: delay("1h"), ready_timeout: "2h"),
             "fails": (command: ["/no/such/program"], start: manual, restart: temporary) }},"#,
     ))
     .await;
-    cafe.wait_state("web", State::Running).await;
+    // Before it said so, a signal would end it.
+    cafe.wait_state("web", State::Ready).await;
     cafe
 }
 
@@ -78,11 +79,11 @@ const CODES: &[(&str, i32, &[&str])] = &[
     ("",                                       0, &["Usage: cafe", "Examples:"]),
     ("--help",                                 0, &["Usage: cafe"]),
     ("--version",                              0, &["cafe "]),
-    ("status web",                             0, &["web", "running"]),
+    ("status web",                             0, &["web", "ready"]),
     ("status off",                             3, &["stopped"]),
     ("status wbe",                             4, &["C043", "did you mean `web`?"]),
     ("start wbe",                              4, &["cannot start \"wbe\"", "C043", "did you mean `web`?"]),
-    ("start web",                              0, &["already running"]),
+    ("start web",                              0, &["already ready"]),
     ("start fails --timeout 20s",              1, &["cannot start \"fails\"", "C020", "hint:"]),
     ("start slow --timeout 100ms",             7, &["cannot start \"slow\"", "C044", "100ms"]),
     ("wait slow --timeout 100ms",              7, &["\"slow\" is not ready", "C044", "100ms"]),

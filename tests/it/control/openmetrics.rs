@@ -112,7 +112,7 @@ async fn metrics_are_open_metrics() {
     for line in body.lines() {
         if line.starts_with('#') { reader.metadata(line) } else { reader.sample(line) }
     }
-    let up = "cafe_service_state{service=\"web\",cafe_service_state=\"running\"}";
+    let up = "cafe_service_state{service=\"web\",cafe_service_state=\"ready\"}";
     assert!(reader.series.contains(up), "{:#?}", reader.series);
     assert!(body.contains(&format!("{up} 1\n")), "{body}");
 }

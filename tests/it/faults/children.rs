@@ -18,9 +18,10 @@ fn one(name: &str, script: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn a_child_that_ignores_the_signal_is_killed_when_its_time_is_over() {
-    let script = format!("trap '' TERM; {IDLE}");
-    let cafe = Cafe::start(&one("deaf", &script, r#"stop: (timeout: "300ms")"#)).await;
-    let running = cafe.wait_state("deaf", State::Running).await;
+    let script = format!("trap '' TERM; echo >&3; {IDLE}");
+    let deaf = one("deaf", &script, r#"ready: fd(3), stop: (timeout: "300ms")"#);
+    let cafe = Cafe::start(&deaf).await;
+    let running = cafe.wait_state("deaf", State::Ready).await;
     let begun = Instant::now();
     let acted = cafe.act(Verb::Stop, "deaf").await;
     assert_eq!(acted.services[0].outcome, Outcome::Changed);
@@ -93,17 +94,17 @@ async fn nuls_and_bytes_that_are_no_text_are_kept_to_the_byte() {
 
 #[tokio::test]
 async fn a_child_that_floods_its_log_holds_nobody_up() {
-    let quiet = format!("trap 'echo heard' HUP; {IDLE}");
+    let quiet = format!("trap 'echo heard' HUP; echo >&3; {IDLE}");
     let cafe = Cafe::start(&format!(
         r#"services: {{
             "flood": (command: ["yes", "a line as it is written by the million"],
                       log: (max_file: "1MiB", keep: 2)),
-            "quiet": (command: {}, reload: signal(HUP)),
+            "quiet": (command: {}, ready: fd(3), reload: signal(HUP)),
         }},"#,
         sh(&quiet)
     ))
     .await;
-    cafe.wait_state("quiet", State::Running).await;
+    cafe.wait_state("quiet", State::Ready).await;
     let rotated =
         |cafe: &Cafe| std::fs::read_dir(cafe.path("state/logs/flood")).ok()?.nth(2).map(drop);
     eventually("the flood", || rotated(&cafe)).await;

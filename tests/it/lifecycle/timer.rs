@@ -64,11 +64,12 @@ async fn a_timer_runs_again_and_again_and_says_when() {
     assert_eq!((timer.state, timer.next_start), (State::Stopped, None));
 }
 
-/// A timer that is due every 50 ms and whose first run goes on until its gate opens; then this many lines are in
-/// its journal at least. All starts and ends of runs, in order, until then.
-async fn overlapping(overlap: &str, open: bool, runs: usize) -> Vec<String> {
+/// A timer whose first run goes on until its gate opens; then this many lines are in its journal at least. All
+/// starts and ends of runs, in order, until then.
+async fn overlapping(overlap: &str, every: &str, open: bool, runs: usize) -> Vec<String> {
     let script = sh("echo run >>journal; test -e first || { touch first; read go <gate; }");
-    let service = format!("(command: {script}, kind: timer(\"every 50ms\"), overlap: {overlap})");
+    let service =
+        format!("(command: {script}, kind: timer(\"every {every}\"), overlap: {overlap})");
     let mut cafe = Cafe::new(&format!("services: {{ \"t\": {service} }},"));
     cafe.fifo("gate");
     cafe.boot().await;
@@ -96,21 +97,22 @@ async fn overlapping(overlap: &str, open: bool, runs: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_run_that_is_due_in_another_is_left_out() {
-    let seen = overlapping("skip", true, 2).await;
+    let seen = overlapping("skip", "50ms", true, 2).await;
     assert!(seen[0].contains("left out"), "{seen:?}");
     assert_eq!(seen[1], "exited 0: ended by itself", "{seen:?}");
 }
 
 #[tokio::test]
 async fn or_follows_at_once() {
-    let seen = overlapping("queue", true, 2).await;
+    let seen = overlapping("queue", "50ms", true, 2).await;
     assert!(seen[0].contains("runs once more after it"), "{seen:?}");
     assert_eq!(seen[1], "exited 0: ended by itself", "{seen:?}");
 }
 
 #[tokio::test]
 async fn or_takes_the_place_of_the_other() {
-    let seen = overlapping("replace", false, 2).await;
+    // Long enough for the first run to write its line before the next takes its place.
+    let seen = overlapping("replace", "1s", false, 2).await;
     assert!(seen[0].contains("the last run is stopped"), "{seen:?}");
     assert_eq!(seen[1], "killed by SIGTERM: replaced by its next run", "{seen:?}");
 }
