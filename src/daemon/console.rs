@@ -1,6 +1,7 @@
 //! What `cafe run` prints: one line per event, on stderr, for people and the journal.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -16,6 +17,9 @@ use crate::types::error::Code;
 use crate::types::event::{Event, Kind};
 use crate::types::state::State;
 use crate::{logs, net, os};
+
+/// Most bytes of lines that wait to be printed together.
+const TOGETHER: usize = 4096;
 
 /// Sets up cafe's own log on stderr; `-v` and `CAFE_LOG` make it tell more.
 pub(super) fn init(options: &RunOptions) {
@@ -95,6 +99,7 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
     let (finish, mut finished) = oneshot::channel();
     let (color, quiet) = (colored(options), options.quiet);
     let task = task::spawn("console", async move {
+        let mut lines = String::new();
         loop {
             let event = tokio::select! {
                 biased;
@@ -102,12 +107,17 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
                 _ = &mut finished => return,
             };
             match event {
-                Ok(event) if !quiet => print(&line_of(&event, color)),
+                Ok(event) if !quiet => lines.push_str(&line_of(&event, color)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
-                    print(&format!("({missed} events not printed)\n"))
+                    let _ = writeln!(lines, "({missed} events not printed)");
                 }
                 Err(RecvError::Closed) => return,
+            }
+            // What comes at once is printed at once, and not line by line.
+            if live.is_empty() || lines.len() >= TOGETHER {
+                print(&lines);
+                lines.clear();
             }
         }
     });

@@ -91,7 +91,7 @@ impl Exits {
         let failed = |source| Error::system("wait for", "the ends of processes", source);
         loop {
             let mut ready = self.epoll.readable().await.map_err(failed)?;
-            while self.tell_some().map_err(failed)? > 0 {}
+            while self.tell_some().map_err(failed)? == BATCH {}
             ready.clear_ready();
         }
     }
@@ -125,9 +125,12 @@ impl fmt::Debug for Exits {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.exits.waiting().tell.remove(&self.key);
-        // Not there if it could not be added.
-        let _ = epoll::delete(self.exits.epoll.get_ref(), &self.child);
+        let untold = self.exits.waiting().tell.remove(&self.key).is_some();
+        // Once told, the kernel looks no more, and forgets the process with its descriptor.
+        if untold {
+            // Not there if it could not be added.
+            let _ = epoll::delete(self.exits.epoll.get_ref(), &self.child);
+        }
     }
 }
 

@@ -135,13 +135,15 @@ impl Context {
         Ok(Some(cgroup.directory()?))
     }
 
+    /// The cgroup of a service, whether it was made or not; none where cgroups are not delegated.
     fn cgroup(&self, name: &Name) -> Option<Cgroup> {
-        self.cgroups.as_ref()?.get(name)
+        Some(self.cgroups.as_ref()?.of(name))
     }
 
     /// How often the kernel killed something of this service for memory.
     pub(super) fn oom_kills(&self, name: &Name) -> u64 {
-        self.cgroup(name).and_then(|cgroup| cgroup.oom_kills()).unwrap_or(0)
+        let counting = self.cgroups.as_ref().filter(|hierarchy| hierarchy.is_enabled("memory"));
+        counting.and_then(|hierarchy| hierarchy.of(name).oom_kills()).unwrap_or(0)
     }
 
     // ---- the end of an incarnation ----

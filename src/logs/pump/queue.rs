@@ -59,7 +59,10 @@ impl Queue {
             return Err(Error::Busy(CAPACITY));
         }
         waiting.commands.push_back(command);
-        if waiting.commands.len() == 1 {
+        let first = waiting.commands.len() == 1;
+        // The thread takes the lock at once when it wakes.
+        drop(waiting);
+        if first {
             self.wake();
         }
         Ok(())

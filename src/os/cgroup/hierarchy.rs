@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cgroup;
 use crate::os::Error;
@@ -12,11 +13,16 @@ use crate::types::name::Name;
 /// children must have no processes of its own (cgroups(7), "no internal processes").
 const SUPERVISOR: &str = "cafe-supervisor";
 
+/// What limits need; see cgroups(7).
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
 /// cafe's own cgroup, and in it the one that holds those of all services.
 #[derive(Debug, Clone)]
 pub struct Hierarchy {
     own: PathBuf,
     services: PathBuf,
+    /// The controllers that services have: seen at the start, or enabled since. Nobody else changes them while cafe runs.
+    enabled: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl Hierarchy {
@@ -32,10 +38,15 @@ impl Hierarchy {
         match fs::create_dir(&services) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 let own = own.display();
-                Err(Error::CgroupUnavailable(format!("`{own}` is not delegated to cafe: {error}")))
+                let reason = format!("`{own}` is not delegated to cafe: {error}");
+                return Err(Error::CgroupUnavailable(reason));
             }
-            _ => Ok(Self { own, services }),
+            _ => {}
         }
+        let control = services.join("cgroup.subtree_control");
+        let enabled = CONTROLLERS.into_iter().filter(|controller| has(&control, controller));
+        let enabled = Arc::new(Mutex::new(enabled.collect()));
+        Ok(Self { own, services, enabled })
     }
 
     /// Makes the cgroup of a service; one that is there already (of an unclean end) is taken as it is.
@@ -52,11 +63,10 @@ impl Hierarchy {
         }
     }
 
-    /// The cgroup of a service, if it was made.
+    /// The cgroup of a service, whether it was made or not.
     #[must_use]
-    pub fn get(&self, service: &Name) -> Option<Cgroup> {
-        let path = self.services.join(service.as_str());
-        path.is_dir().then(|| Cgroup::open(path))
+    pub fn of(&self, service: &Name) -> Cgroup {
+        Cgroup::open(self.services.join(service.as_str()))
     }
 
     /// The cgroups there are: after an unclean end, those of services that ran.
@@ -94,7 +104,7 @@ impl Hierarchy {
     /// Moves cafe itself out of the way first. Under systemd an enabled controller and services that
     /// outlive cafe make the next start of the unit fail (219/CGROUP) unless the unit's `ExecStopPost` takes
     /// it back, so it is done only when a limit needs it.
-    pub(super) fn enable(&self, controller: &str) -> Result<bool, Error> {
+    pub(super) fn enable(&self, controller: &'static str) -> Result<bool, Error> {
         if !has(&self.own.join("cgroup.controllers"), controller) {
             return Ok(false);
         }
@@ -107,7 +117,21 @@ impl Hierarchy {
             fs::write(&control, format!("+{controller}"))
                 .map_err(|source| Error::system("write", control.display().to_string(), source))?;
         }
+        if !self.is_enabled(controller) {
+            self.enabled().push(controller);
+        }
         Ok(true)
+    }
+
+    /// Whether services have this controller.
+    #[must_use]
+    pub fn is_enabled(&self, controller: &str) -> bool {
+        self.enabled().contains(&controller)
+    }
+
+    /// The list is whole after any panic.
+    fn enabled(&self) -> MutexGuard<'_, Vec<&'static str>> {
+        self.enabled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where limits look for controllers.

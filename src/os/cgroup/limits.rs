@@ -51,7 +51,7 @@ impl Cgroup {
                     value
                 }
                 // Without its controller the file is not there, and nothing is limited.
-                None if path.is_file() => unlimited.to_owned(),
+                None if hierarchy.is_enabled(controller) => unlimited.to_owned(),
                 None => continue,
             };
             fs::write(&path, value)

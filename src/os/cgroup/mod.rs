@@ -28,7 +28,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// The cgroup at `path`, which exists. Nothing is held open: descriptors are scarcer than system calls.
+    /// The cgroup at `path`. Nothing is held open: descriptors are scarcer than system calls.
     fn open(path: PathBuf) -> Self {
         Self { path }
     }

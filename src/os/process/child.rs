@@ -121,6 +121,8 @@ unsafe fn prepare(plan: &mut Plan) -> Result<(), (Step, c_int)> {
     // SAFETY: plain numbers, or pointers into the plan that outlive the calls.
     unsafe {
         check(Step::Session, libc::syscall(libc::SYS_setsid))?;
+        // Not born there (CLONE_INTO_CGROUP), which would cost less: Linux 6.18 then kills it at once when anybody ever
+        // wrote to `cgroup.kill` of that cgroup.
         if plan.cgroup_procs >= 0 {
             let written = libc::syscall(libc::SYS_write, plan.cgroup_procs, c"0".as_ptr(), 1_usize);
             check(Step::Cgroup, written)?;

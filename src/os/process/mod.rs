@@ -8,6 +8,7 @@ mod clone;
 mod credentials;
 mod handle;
 mod launch;
+mod prepared;
 mod resolve;
 mod spawner;
 mod stage;
@@ -46,6 +47,6 @@ pub struct Command {
     pub rlimits: Vec<(Resource, u64)>,
     /// What the child has open, by number. 0, 1 and 2 are `/dev/null` unless given; all else is closed.
     pub descriptors: Vec<(i32, Arc<OwnedFd>)>,
-    /// An open directory of a cgroup v2 to start in (`CLONE_INTO_CGROUP`).
+    /// An open directory of a cgroup v2 to start in.
     pub cgroup: Option<Arc<OwnedFd>>,
 }

@@ -39,9 +39,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets go of what was handed over: a pipe's other end must see when the child closes it.
-    pub(super) fn clear(&mut self, null: &OwnedFd) {
-        for slot in &mut self.slots {
+    /// Lets go of the `count` that were handed over: a pipe's other end must see when the child closes it.
+    pub(super) fn clear(&mut self, count: usize, null: &OwnedFd) {
+        for slot in self.slots.iter_mut().take(count) {
             // Both are open descriptors of ours; nothing is left to fail.
             let cleared = dup3(null, slot, DupFlags::CLOEXEC);
             debug_assert!(cleared.is_ok(), "an open descriptor can be replaced");
