@@ -140,9 +140,10 @@ async fn a_family_that_forks_all_the_time_is_killed_in_the_end() {
     let name = "os::family::tests::a_family_that_forks_all_the_time_is_killed_in_the_end";
     in_own_process(name, async {
         let fixture = fixture();
-        // Each process hands over to a successor in a new session and ends.
-        let script = "setsid perl -e '$| = 1; print \"$$\\n\"; \
-            while (1) { my $p = fork; if ($p) { exit 0 } use POSIX; POSIX::setsid(); \
+        // Each process hands over to a successor in a new session and ends; after a minute also by itself, in case the
+        // test is killed.
+        let script = "setsid perl -e '$| = 1; print \"$$\\n\"; my $end = time + 60; \
+            while (time < $end) { my $p = fork; if ($p) { exit 0 } use POSIX; POSIX::setsid(); \
             select(undef, undef, undef, 0.002) }' & exec sleep 1000";
         let (mut child, _) = start(&fixture, "hydra", script, 1).await;
         let family = family_of("hydra", &child);
