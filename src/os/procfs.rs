@@ -11,6 +11,9 @@ use super::Error;
 /// Bytes enough for any `/proc/PID/stat`: 52 numbers of 20 digits, and a name of 64 bytes at most.
 pub(super) const STAT_BYTES: usize = 1280;
 
+/// The kernel's flag of a process that ends, see `linux/sched.h`.
+const PF_EXITING: u64 = 4;
+
 /// What one read of `/proc/PID/stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -22,6 +25,8 @@ pub struct Sample {
     pub group: u32,
     /// Session.
     pub session: u32,
+    /// It ends just now, or has ended: it forks no more, and its memory may be gone, with its environment.
+    pub ending: bool,
     /// CPU time in user mode and in the kernel, clock ticks (`ticks_per_second`).
     pub cpu_ticks: u64,
     /// Start, clock ticks since boot: with the process id it names a process for one boot.
@@ -106,8 +111,11 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Fields count from 3 after the name: skip 7 to 13 to reach 14 and 15, user and system time.
-    let mut fields = fields.skip(7);
+    // Fields count from 3 after the name: skip 7 and 8 to reach 9, the kernel's flags.
+    let mut fields = fields.skip(2);
+    let flags: u64 = fields.next()?.parse().ok()?;
+    // Skip 10 to 13 to reach 14 and 15, user and system time.
+    let mut fields = fields.skip(4);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     // Skip 16 to 21 to reach 22, the start.
@@ -121,6 +129,7 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
         parent,
         group,
         session,
+        ending: flags & PF_EXITING != 0,
         cpu_ticks: user + system,
         start_time,
         memory_bytes,
@@ -137,7 +146,9 @@ mod tests {
             b"42 (a) R 9 (b) S 1 42 40 0 -1 4194560 1 0 0 0 7 5 0 0 20 0 1 0 12345 999 3 1844";
         let sample = parse(stat).expect("parses");
         assert_eq!((sample.state, sample.parent), ('S', 1));
-        assert_eq!((sample.group, sample.session), (42, 40));
+        assert_eq!((sample.group, sample.session, sample.ending), (42, 40, false));
+        let ending = String::from_utf8_lossy(stat).replace("4194560", "4194564");
+        assert!(parse(ending.as_bytes()).expect("parses").ending);
         assert_eq!((sample.cpu_ticks, sample.start_time), (12, 12345));
         assert_eq!(sample.memory_bytes, 3 * page_size());
         assert_eq!(parse(b"42 (short) S 1"), None);

@@ -26,8 +26,16 @@ pub struct Scan {
 struct Pass {
     orphans: BTreeSet<u32>,
     trees: Vec<Vec<Found>>,
-    /// Listed, but ended before it was looked at: its children may have been missed.
+    seen: Seen,
+}
+
+/// What was listed, and not simply alive when it was looked at.
+#[derive(Default)]
+struct Seen {
+    /// Ended: its children may have been missed.
     ended: HashSet<u32>,
+    /// About to end: its mark may have been missed, and children that it forked just before.
+    ending: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -48,9 +56,12 @@ impl Scan {
         let mut last = Pass::new(known).map_err(failed)?;
         for _ in 1..PASSES {
             let now = Pass::new(known).map_err(failed)?;
-            // The children of an orphan are orphans by the time it is seen to have ended. So what the first of
-            // two passes missed is listed in the second, and when both agree nothing was missed.
-            let settled = now.orphans == last.orphans && now.ended.is_subset(&last.ended);
+            // The children of an orphan are orphans by the time it is seen to have ended, and one that is about to
+            // end forks no more. So what the first of two passes missed is listed in the second, and when both agree
+            // nothing was missed.
+            let settled = now.orphans == last.orphans
+                && now.seen.ended.is_subset(&last.seen.ended)
+                && now.seen.ending.is_subset(&last.seen.ending);
             last = now;
             if settled {
                 return Ok(Self { trees: last.trees, settled });
@@ -88,7 +99,7 @@ impl Scan {
             && !stranger
             && let Ok(lineage) = Lineage::new()
         {
-            let below = tree(&lineage, family.main, &mut HashSet::new());
+            let below = tree(&lineage, family.main, &mut Seen::default());
             // Its number still is its own: all that was found below it came from it.
             if !family.number_was_given_anew() {
                 members.extend(below.iter().map(id));
@@ -117,9 +128,9 @@ impl Pass {
             let known = known.known();
             orphans.iter().copied().filter(|pid| !known.contains(pid)).collect()
         };
-        let mut ended = HashSet::new();
-        let trees = unknown.into_iter().map(|root| tree(&lineage, root, &mut ended)).collect();
-        Ok(Self { orphans, trees, ended })
+        let mut seen = Seen::default();
+        let trees = unknown.into_iter().map(|root| tree(&lineage, root, &mut seen)).collect();
+        Ok(Self { orphans, trees, seen })
     }
 }
 
@@ -131,10 +142,16 @@ impl Found {
 
     /// Of a zombie, too: that has no mark any more, but still a session and a group.
     pub(super) fn look_at_any(pid: u32) -> Option<(Self, procfs::Sample)> {
+        // In this order: of a process that then is not about to end, the mark was there to be read.
+        let mark = mark_of(pid);
         let sample = procfs::sample(pid).ok()?;
         let (start_time, session, group) = (sample.start_time, sample.session, sample.group);
-        let mark = mark_of(pid);
         Some((Self { pid, start_time, session, group, mark }, sample))
+    }
+
+    /// Of a process that ends just now, it may have had one.
+    pub(super) fn has_no_mark(&self) -> bool {
+        self.mark.is_none()
     }
 
     /// `by_number`: whether the number of the main process still names what it named.
@@ -190,18 +207,24 @@ fn mark_of(pid: u32) -> Option<String> {
     String::from_utf8(value.to_owned()).ok()
 }
 
-/// The living processes from `root` down; what ended meanwhile goes to `ended`.
-fn tree(lineage: &Lineage, root: u32, ended: &mut HashSet<u32>) -> Vec<Found> {
+/// The living processes from `root` down.
+fn tree(lineage: &Lineage, root: u32, seen: &mut Seen) -> Vec<Found> {
     let mut found = Vec::new();
-    let mut seen = HashSet::from([root]);
+    let mut listed = HashSet::from([root]);
     let mut next = vec![root];
     while let Some(pid) = next.pop() {
-        match Found::look(pid) {
-            Some(living) => found.push(living),
-            None => drop(ended.insert(pid)),
-        }
+        // Before the look: of a process that then has not ended, all children were below it.
         let below = lineage.children_of(pid).unwrap_or_default();
-        next.extend(below.into_iter().filter(|&child| seen.insert(child)));
+        match Found::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z') {
+            Some((living, sample)) => {
+                if sample.ending {
+                    seen.ending.insert(pid);
+                }
+                found.push(living);
+            }
+            None => drop(seen.ended.insert(pid)),
+        }
+        next.extend(below.into_iter().filter(|&child| listed.insert(child)));
     }
     found
 }
