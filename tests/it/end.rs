@@ -5,7 +5,7 @@ use std::time::Duration;
 use cafe::types::state::State;
 use nix::sys::signal::Signal;
 
-use crate::harness::{Cafe, IDLE, eventually, is_gone, sh};
+use crate::harness::{Cafe, IDLE, eventually, is_gone, kill, sh, skip};
 
 /// Ends a daemon with three services by a signal; gives how long that took.
 async fn end_by(signal: Signal) -> Duration {
@@ -145,4 +145,29 @@ async fn what_a_main_process_leaves_behind_ends_with_it() {
         let trigger = &a.exits[0].trigger;
         assert!(trigger.contains("also ended: 1 process left behind"), "{trigger}");
     }
+}
+
+/// It left its session, its environment and its parents: the cgroup alone knows it.
+#[tokio::test]
+async fn what_the_cgroup_alone_knows_is_asked_and_counted_too() {
+    let escapee = format!(
+        "trap 'echo asked >asked; exit 0' TERM; echo $$ >left.new; mv left.new left; {IDLE}"
+    );
+    let script = format!(
+        "env -i setsid bash -c {escapee:?} & until test -e left; do sleep 0.01; done; exit 0"
+    );
+    let script = sh(&script.replace("$$", "\\$\\$"));
+    let cafe =
+        Cafe::start(&format!("services: {{ \"a\": (command: {script}, restart: temporary) }},"))
+            .await;
+    let a = cafe.wait_state("a", State::Done).await;
+    let left: u32 = cafe.read("left").trim().parse().unwrap();
+    if !is_gone(left) {
+        kill(left, Signal::SIGKILL);
+        skip("no cgroup is delegated here");
+        return;
+    }
+    assert_eq!(cafe.read("asked"), "asked\n");
+    let trigger = &a.exits[0].trigger;
+    assert!(trigger.contains("also ended: 1 process left behind"), "{trigger}");
 }

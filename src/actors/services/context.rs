@@ -46,7 +46,7 @@ pub(crate) struct Context {
     pub(super) pump: Pump,
     pub(super) journal: Journal,
     pub(super) base_env: BTreeMap<String, String>,
-    census: Census,
+    pub(super) census: Census,
     cgroups: Option<Hierarchy>,
     pub(super) state_id: String,
     notify_dir: PathBuf,
@@ -136,7 +136,7 @@ impl Context {
     }
 
     /// The cgroup of a service, whether it was made or not; none where cgroups are not delegated.
-    fn cgroup(&self, name: &Name) -> Option<Cgroup> {
+    pub(super) fn cgroup(&self, name: &Name) -> Option<Cgroup> {
         Some(self.cgroups.as_ref()?.of(name))
     }
 
@@ -144,69 +144,6 @@ impl Context {
     pub(super) fn oom_kills(&self, name: &Name) -> u64 {
         let counting = self.cgroups.as_ref().filter(|hierarchy| hierarchy.is_enabled("memory"));
         counting.and_then(|hierarchy| hierarchy.of(name).oom_kills()).unwrap_or(0)
-    }
-
-    // ---- the end of an incarnation ----
-
-    /// The cheap look: `true` only if certainly nothing of a service is left.
-    pub(super) fn certainly_clear(&self, name: &Name) -> bool {
-        self.cgroup(name).is_some_and(|cgroup| cgroup.is_empty().unwrap_or(false))
-    }
-
-    /// Ends what is left of a service: asks (those not `asked` yet), waits for `grace`, kills, and looks until
-    /// nothing is there. Says how many there were.
-    pub(super) async fn clear(
-        &self,
-        name: &Name,
-        family: &Family,
-        signal: i32,
-        asked: bool,
-        grace: Duration,
-    ) -> usize {
-        let remaining = match self.census.remaining(family).await {
-            Ok(remaining) => remaining,
-            Err(error) => {
-                tracing::error!(service = %name, error = chain(&error), "leftovers not found");
-                Vec::new()
-            }
-        };
-        if !remaining.is_empty() && !grace.is_zero() {
-            for process in &remaining {
-                // A member of the group heard the stop signal already; a process that left it did not.
-                let heard = asked
-                    && procfs::sample(process.pid).is_ok_and(|found| found.group == family.main);
-                if !heard {
-                    let _ = process.signal(signal);
-                }
-            }
-            let all_ended = async {
-                for process in &remaining {
-                    let _ = process.exited().await;
-                }
-            };
-            let _ = tokio::time::timeout(grace, all_ended).await;
-        }
-        self.kill(name, family).await;
-        remaining.len()
-    }
-
-    /// Kills everything of a service, until nothing is there.
-    async fn kill(&self, name: &Name, family: &Family) {
-        self.kill_cgroup(name).await;
-        if let Err(error) = self.census.kill_all(family, KILL_DEADLINE).await {
-            tracing::error!(service = %name, error = chain(&error), "processes that cannot be killed are left behind");
-        }
-    }
-
-    async fn kill_cgroup(&self, name: &Name) {
-        let Some(cgroup) = self.cgroup(name) else { return };
-        match cgroup.kill() {
-            // A process that hangs in the kernel would be waited for without end.
-            Ok(()) => drop(tokio::time::timeout(KILL_DEADLINE, cgroup.emptied()).await),
-            Err(error) => {
-                tracing::error!(service = %name, error = chain(&error), "cgroup not killed");
-            }
-        }
     }
 
     // ---- logs ----
@@ -320,7 +257,7 @@ impl Context {
         let trusted = [0, own, owner.unwrap_or(own)].contains(&sender.uid);
         sender.pid == main
             || family.claims(sender.pid).unwrap_or(trusted)
-            || self.cgroup(name).is_some_and(|cgroup| cgroup.contains(sender.pid))
+            || self.cgroup(name).is_some_and(|cgroup| cgroup.members().contains(&sender.pid))
     }
 
     // ---- hooks ----

@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod handle;
 mod journal;
+mod leftovers;
 mod report;
 mod reported;
 pub(crate) mod service;

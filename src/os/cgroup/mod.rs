@@ -56,14 +56,12 @@ impl Cgroup {
         Ok(number_of(&self.read("cgroup.events")?, "populated") == Some(0))
     }
 
-    /// Whether a process is in it or below it.
+    /// The processes in it and below it (zombies do not count); none if it was never made.
     #[must_use]
-    pub fn contains(&self, pid: u32) -> bool {
-        let holds = |path: &PathBuf| {
-            let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-            listed.lines().any(|line| line.parse() == Ok(pid))
-        };
-        descendants(&self.path).iter().any(holds)
+    pub fn members(&self) -> Vec<u32> {
+        let listed = |path: PathBuf| fs::read_to_string(path.join("cgroup.procs")).ok();
+        let lists: Vec<_> = descendants(&self.path).into_iter().filter_map(listed).collect();
+        lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.parse().ok()).collect()
     }
 
     /// Until no process is in it or below it. Safe to cancel.

@@ -119,6 +119,17 @@ pub struct Remaining {
 }
 
 impl Remaining {
+    /// The process that has this number now; `None` when it has ended.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn find(pid: u32) -> Result<Option<Self>, Error> {
+        match procfs::sample(pid) {
+            Ok(sample) => Self::open(pid, sample.start_time),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// `None` when it has ended.
     fn open(pid: u32, start_time: u64) -> Result<Option<Self>, Error> {
         let pidfd = match pidfd::open(pid) {
