@@ -39,10 +39,11 @@ class Limits(Case):
             }
         )
         # Its last lines come a little after its end.
-        limited = self.eventually(
-            lambda: any(end["last_lines"] for end in (found := cafe.service("limited"))["exits"]) and found,
-            "the limited one failed to fork",
-        )
+        def ended():
+            limited = cafe.service("limited")
+            return limited if any(end["last_lines"] for end in limited["exits"]) else None
+
+        limited = self.eventually(ended, "the limited one failed to fork")
         self.assertEqual((cafe.cgroup("limited") / "pids.max").read_text().strip(), "6")
         self.assertGreaterEqual(numbers(cafe.cgroup("limited") / "pids.events")["max"], 1)
         (post_mortem,) = limited["exits"]
