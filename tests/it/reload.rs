@@ -261,7 +261,6 @@ async fn a_reload_while_services_start_and_stop_ends_in_the_new_config() {
         sh(IDLE)
     ))
     .await;
-    cafe.wait_state("slow", State::Starting).await;
     for round in 0..6 {
         let env = format!(r#"{slow}, env: {{ "ROUND": "{round}" }}"#);
         let extra = format!("extra{round}");

@@ -21,6 +21,7 @@ use crate::types::status;
 impl State {
     /// Makes the members of the first config, takes over what still runs, and starts the rest.
     pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
+        self.context.prepare_cgroups(config).await;
         let running = self.context.running();
         let mut adopted: BTreeMap<Name, Adopted> = BTreeMap::new();
         for (name, entry) in running {
@@ -69,6 +70,7 @@ impl State {
 
     /// Puts a new config in force: touches only what changed.
     pub(super) async fn apply(&mut self, new: Arc<Config>) -> Result<(), ActorProcessingErr> {
+        self.context.prepare_cgroups(&new).await;
         let old = std::mem::replace(&mut self.config, new.clone());
         self.roster.set_parallel_starts(new.daemon.parallel_starts);
         let diff = config::diff(&old, &new);

@@ -116,6 +116,13 @@ impl Context {
 
     // ---- cgroups ----
 
+    /// What the limits of a config need, before anything of it starts.
+    pub(super) async fn prepare_cgroups(&self, config: &Config) {
+        let Some(hierarchy) = &self.cgroups else { return };
+        let limits = config.services.values().map(|service| cgroup_limits(&service.limits()));
+        hierarchy.prepare(limits, self.spawner.children()).await;
+    }
+
     /// The cgroup a service starts in, made and limited; none where cgroups are not delegated.
     pub(super) fn enter_cgroup(
         &self,

@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Cgroup;
+use super::{Cgroup, Limits};
 use crate::os::Error;
+use crate::os::children::Children;
 use crate::types::name::Name;
 
 /// The leaf that cafe moves itself to when controllers are to be enabled: a cgroup with controllers for its
@@ -96,6 +97,25 @@ impl Hierarchy {
                 Err(Error::system("remove", self.services.display().to_string(), source))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Makes available to services what these limits need, while no child is between its birth in cafe's own cgroup and
+    /// its move to the service's: it would be taken for a process that is none of cafe's. What cannot be had is told
+    /// when a limit is applied.
+    pub async fn prepare(&self, limits: impl Iterator<Item = Limits>, children: &Children) {
+        let mut wanted: Vec<_> = limits.flat_map(Limits::controllers).collect();
+        wanted.retain(|controller| !self.is_enabled(controller));
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return;
+        }
+        let _spawners_out = children.exclusive().await;
+        for controller in wanted {
+            if let Err(error) = self.enable(controller) {
+                tracing::info!(controller, %error, "controller not enabled");
+            }
         }
     }
 

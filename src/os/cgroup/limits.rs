@@ -23,24 +23,52 @@ pub struct Limits {
 /// `cpu.max` counts per this period, microseconds: the kernel's own default.
 const CPU_PERIOD: u64 = 100_000;
 
+/// A file of a cgroup.
+struct Setting {
+    controller: &'static str,
+    file: &'static str,
+    wanted: Option<String>,
+    unlimited: &'static str,
+}
+
+impl Limits {
+    /// The controllers that they need.
+    pub(super) fn controllers(self) -> impl Iterator<Item = &'static str> {
+        self.settings()
+            .into_iter()
+            .filter(|setting| setting.wanted.is_some())
+            .map(|setting| setting.controller)
+    }
+
+    fn settings(self) -> [Setting; 5] {
+        let number = |limit: Option<u64>| limit.map(|limit| limit.to_string());
+        let weight = self.cpu_weight.map(|weight| weight.to_string());
+        let cpu_max = self
+            .cpu_percent
+            .map(|percent| format!("{} {CPU_PERIOD}", u64::from(percent) * (CPU_PERIOD / 100)));
+        [
+            ("memory", "memory.high", number(self.memory_high), "max"),
+            ("memory", "memory.max", number(self.memory_max), "max"),
+            ("cpu", "cpu.weight", weight, "100"),
+            ("cpu", "cpu.max", cpu_max, "max"),
+            ("pids", "pids.max", number(self.tasks_max), "max"),
+        ]
+        .map(|(controller, file, wanted, unlimited)| Setting {
+            controller,
+            file,
+            wanted,
+            unlimited,
+        })
+    }
+}
+
 impl Cgroup {
     /// Applies limits; one that is no longer given is lifted. Takes effect at once, also on what runs.
     ///
     /// # Errors
     /// [`Error::ControllerMissing`] names what is not delegated to cafe.
     pub fn limit(&self, hierarchy: &Hierarchy, limits: &Limits) -> Result<(), Error> {
-        let number = |limit: Option<u64>| limit.map(|limit| limit.to_string());
-        let weight = limits.cpu_weight.map(|weight| weight.to_string());
-        let cpu_max = limits
-            .cpu_percent
-            .map(|percent| format!("{} {CPU_PERIOD}", u64::from(percent) * (CPU_PERIOD / 100)));
-        for (controller, file, wanted, unlimited) in [
-            ("memory", "memory.high", number(limits.memory_high), "max"),
-            ("memory", "memory.max", number(limits.memory_max), "max"),
-            ("cpu", "cpu.weight", weight, "100"),
-            ("cpu", "cpu.max", cpu_max, "max"),
-            ("pids", "pids.max", number(limits.tasks_max), "max"),
-        ] {
+        for Setting { controller, file, wanted, unlimited } in limits.settings() {
             let path = self.path.join(file);
             let value = match wanted {
                 Some(value) => {

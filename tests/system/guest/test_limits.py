@@ -56,6 +56,14 @@ class Limits(Case):
         )
         self.assertEqual((cafe.cgroup("free") / "pids.max").read_text().strip(), "max")
 
+    def test_a_limit_holds_at_once_however_many_start_beside_it(self):
+        services = {f"free{number}": shell("exec sleep infinity") for number in range(24)}
+        services["free9a"] = shell("exec sleep infinity", "limits: (tasks_max: 6)")
+        cafe = self.cafe(services)
+        self.runs(cafe, *services)
+        self.assertEqual(cafe.service("free9a")["exits"], [])
+        self.assertEqual((cafe.cgroup("free9a") / "pids.max").read_text().strip(), "6")
+
     def test_a_limit_that_was_taken_out_of_the_config_is_lifted(self):
         cafe = self.cafe({"one": shell("exec sleep infinity", 'limits: (tasks_max: 6, memory_high: "32MiB")')})
         self.runs(cafe, "one")
