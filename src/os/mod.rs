@@ -12,6 +12,7 @@ pub mod family;
 pub mod lock;
 pub mod memory;
 pub mod notify;
+pub mod passed;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;

@@ -148,6 +148,7 @@ impl State {
         self.board.with(&name, |entry| {
             entry.kind = kind_name(&service.kind);
             entry.depends_on = depends_on(&service);
+            entry.listen = listeners_of(&service);
         });
         self.roster.update_member(id, member_spec(&name, &service));
         if let Some(scope) = self.roster.scope_of(id)
@@ -216,7 +217,8 @@ impl State {
         adopted: Option<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
         let id = self.roster.add_member(scope, member_spec(name, service));
-        let entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
+        let mut entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
+        entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
         let found = adopted.is_some();
         if let Some(adopted) = &adopted {
@@ -391,6 +393,14 @@ fn depends_on(service: &config::Service) -> Vec<Name> {
     let mut names = service.requires.clone();
     names.extend(service.after.iter().filter(|name| !service.requires.contains(name)).cloned());
     names
+}
+
+fn listeners_of(service: &config::Service) -> Vec<status::Listener> {
+    let shown = |(name, listen): (&Name, &config::Listen)| status::Listener {
+        name: name.clone(),
+        address: listen.to_string(),
+    };
+    service.listen.iter().map(shown).collect()
 }
 
 fn kind_name(kind: &Kind) -> &'static str {

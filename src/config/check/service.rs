@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::super::fields::Fields;
-use super::super::model::{Hook, Kind, Limits, Log, Service, Start};
+use super::super::model::{Hook, Kind, Limits, Log, Ready, Service, Start};
 use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
-use super::{Draft, limits, policy, probe, schedule, value};
+use super::{Draft, limits, listen, policy, probe, schedule, value};
 use crate::types::error::Code;
 use crate::types::name::Name;
 use crate::types::policy::{OnFull, Restart};
 
 /// Fields that later versions have.
-const LATER: [&str; 2] = ["instances", "listen"];
+const LATER: [&str; 1] = ["instances"];
 /// Default of `ready_timeout` and of a hook's `timeout`.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Smallest log file, bytes: smaller ones would rotate at every other line.
@@ -27,6 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         place: key,
         after: Vec::new(),
         requires: Vec::new(),
+        listen: Vec::new(),
         significant: None,
     };
     let Some(mut fields) = Fields::open(place, key, format!("service {}", quote(name)), reader)
@@ -36,6 +37,9 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
     process(reader, &mut fields, &mut draft.service);
     order(reader, &mut fields, &mut draft);
     let kind = kind(reader, &mut fields, &mut draft.service);
+    if let Some(place) = fields.take("listen", reader) {
+        draft.listen = listen::read(reader, place, &mut draft.service);
+    }
     readiness(reader, &mut fields, &mut draft.service, kind);
     restarts(reader, &mut fields, &mut draft, kind);
     if let Some(place) = fields.take("stop", reader) {
@@ -72,6 +76,7 @@ impl Service {
             start: Start::Auto,
             after: Vec::new(),
             requires: Vec::new(),
+            listen: std::collections::BTreeMap::new(),
             kind: Kind::Daemon,
             ready: None,
             ready_timeout: PATIENCE,
@@ -156,6 +161,9 @@ fn readiness(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service
     let ready = fields.take("ready", reader);
     let health = fields.take("health", reader);
     service.ready = ready.and_then(|place| probe::ready(reader, place));
+    if let (Some(place), Some(Ready::Fd(number))) = (ready, &service.ready) {
+        listen::check_ready(reader, place, *number, &service.listen);
+    }
     if let Some(place) = fields.take("ready_timeout", reader) {
         let timeout = value::duration_of(reader, place, value::SHORTEST_PERIOD);
         service.ready_timeout = timeout.unwrap_or(PATIENCE);
