@@ -286,7 +286,7 @@ impl State {
         match Files::watch(&config.files, touched) {
             Ok(files) => self.files = Some(files),
             Err(error) => {
-                tracing::warn!(%error, "config files are not watched; use `cafe config reload` or SIGHUP");
+                tracing::warn!(%error, "config files are not watched; use `cafe reload` or SIGHUP");
             }
         }
     }
