@@ -13,22 +13,24 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Cafe, DEADLINE, eventually, is_gone, is_installed, kill, sh, skip, told};
 
-/// Answers each connection with its process id, the socket's name and inode, and what it was sent; accepts as simply as
-/// can be, a thread per socket. Ready on the descriptor after its sockets.
+/// Answers each connection with its process id, the socket's name and inode, and what it was sent. Told to end it finishes
+/// what it accepted, as servers do. Ready on the descriptor after its sockets.
 const SERVER: &str = r#"
-import os, socket, threading
+import os, select, signal, socket
 count, names = int(os.environ["LISTEN_FDS"]), os.environ["LISTEN_FDNAMES"].split(":")
 assert os.environ["LISTEN_PID"] == str(os.getpid()) and len(names) == count
-def serve(number, name):
-    listener = socket.socket(fileno=number)
-    while True:
-        client, _ = listener.accept()
-        line = client.makefile().readline()
-        client.sendall(f"{os.getpid()} {name} {os.fstat(number).st_ino} {line}".encode())
-        client.close()
-for number, name in enumerate(names):
-    threading.Thread(target=serve, args=(3 + number, name)).start()
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+listeners = {number: socket.socket(fileno=number) for number in range(3, 3 + count)}
+assert all(os.get_blocking(number) for number in listeners)
 os.write(3 + count, b"\n")
+while not told:
+    for number in select.select(list(listeners), [], [], 0.05)[0]:
+        client, _ = listeners[number].accept()
+        line = client.makefile().readline()
+        answer = f"{os.getpid()} {names[number - 3]} {os.fstat(number).st_ino} {line}"
+        client.sendall(answer.encode())
+        client.close()
 "#;
 
 /// What a server answered.
