@@ -139,6 +139,8 @@ pub enum Start {
     Auto,
     /// Only by `cafe start`.
     Manual,
+    /// At the first connection to one of its sockets, and again after it ended well.
+    OnConnection,
 }
 
 /// Where a service listens, by a socket that cafe binds.

@@ -16,6 +16,7 @@ pub mod passed;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
+pub mod readable;
 pub mod reaper;
 pub mod signal;
 

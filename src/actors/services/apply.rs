@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
@@ -156,7 +157,8 @@ impl State {
         {
             self.roster.update_scope(scope, single_spec(&service));
         }
-        if class == Class::Restart && self.is_active(&name) {
+        let awaits_call = self.reconsider_calls(id);
+        if class == Class::Restart && self.is_active(&name) && !awaits_call {
             self.set_stop_reason(id, "its config changed");
             self.board.with(&name, Entry::starts_afresh);
             // Active, so neither unknown nor already on its way to what is wanted.
@@ -298,7 +300,10 @@ impl State {
         let mut booted: Vec<ScopeId> = Vec::new();
         for (id, found) in fresh {
             let Some(member) = self.members.get(id) else { continue };
-            let manual = member.config.start == Start::Manual;
+            let manual = member.config.start != Start::Auto;
+            if !found {
+                self.await_call(*id, Duration::ZERO);
+            }
             let Some(scope) = self.roster.scope_of(*id) else { continue };
             if self.roster.is_group(scope) {
                 if !booted.contains(&scope) && !manual {

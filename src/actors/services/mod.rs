@@ -8,6 +8,7 @@
 
 mod apply;
 pub(crate) mod board;
+mod calls;
 mod commands;
 mod context;
 mod handle;
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::board::Board;
+use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
 use super::bus::Bus;
@@ -54,6 +56,9 @@ pub(crate) enum Msg {
     /// What became of a service.
     #[doc(hidden)]
     Report(report::From),
+    /// Somebody connected to a service that waits for it.
+    #[doc(hidden)]
+    Called { member: MemberId, said: String },
     /// A backoff may be over.
     #[doc(hidden)]
     Wake,
@@ -117,6 +122,8 @@ struct Member {
     actor_failures: u32,
     /// The config has no place for it any more: it stops, and goes.
     leaving: bool,
+    /// Whether a connection starts it.
+    calls: Calls,
 }
 
 impl Actor for Services {
@@ -185,9 +192,11 @@ impl Actor for Services {
             }
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
+                state.ignore_calls();
                 state.roster.shutdown();
             }
             Msg::Report(report::From { member, report }) => state.reported(member, report),
+            Msg::Called { member, said } => state.called(member, said),
             Msg::Wake => state.alarm = None,
         }
         state.drive().await
@@ -252,6 +261,7 @@ impl State {
             Command::Start(id) => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.launched = !member.is_timer();
+                    member.calls = Calls::Ignored;
                     // Of a stop that found nothing to stop.
                     member.stop_reason = None;
                     member.handle.start();
@@ -321,6 +331,7 @@ impl Member {
             evidence: found.then(|| show::FOUND.to_owned()),
             actor_failures: 0,
             leaving: false,
+            calls: Calls::Ignored,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::model::{Daemon, Listen, Service};
+use super::super::model::{Daemon, Kind, Listen, Service};
 use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
@@ -79,6 +79,18 @@ pub(super) fn check_ready(
     let message = format!("descriptor {number} is the socket {}", quote(name.as_str()));
     let hint = format!("those of `listen` are numbered from {FIRST}; use fd({free})");
     reader.error_with(Code::InvalidValue, place, message, hint);
+}
+
+/// Refuses a start at the first connection where there is none to wait for.
+pub(super) fn check_start(reader: &mut Reader<'_>, place: Place, service: &Service) {
+    if service.listen.is_empty() {
+        let hint = "name its sockets: listen: { \"http\": \"0.0.0.0:80\" }".to_owned();
+        let message = "a service that starts at a connection needs `listen`";
+        reader.error_with(Code::InvalidValue, place, message, hint);
+    }
+    if service.kind != Kind::Daemon {
+        reader.error(Code::InvalidValue, place, "only a daemon starts at a connection");
+    }
 }
 
 /// Refuses addresses of which the kernel lets only one be listened on.

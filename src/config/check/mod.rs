@@ -43,6 +43,8 @@ struct Draft {
     requires: Vec<Reference>,
     /// Its sockets, and where their addresses stand.
     listen: Vec<(Listen, Place)>,
+    /// Where `start: on_connection` stands.
+    on_connection: Option<Place>,
     /// Where `significant: true` stands.
     significant: Option<Place>,
 }

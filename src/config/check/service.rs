@@ -28,6 +28,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         after: Vec::new(),
         requires: Vec::new(),
         listen: Vec::new(),
+        on_connection: None,
         significant: None,
     };
     let Some(mut fields) = Fields::open(place, key, format!("service {}", quote(name)), reader)
@@ -35,10 +36,16 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         return draft;
     };
     process(reader, &mut fields, &mut draft.service);
+    if let Some(place) = fields.take("start", reader) {
+        start(reader, place, &mut draft);
+    }
     order(reader, &mut fields, &mut draft);
     let kind = kind(reader, &mut fields, &mut draft.service);
     if let Some(place) = fields.take("listen", reader) {
         draft.listen = listen::read(reader, place, &mut draft.service);
+    }
+    if let Some(place) = draft.on_connection {
+        listen::check_start(reader, place, &draft.service);
     }
     readiness(reader, &mut fields, &mut draft.service, kind);
     restarts(reader, &mut fields, &mut draft, kind);
@@ -110,10 +117,13 @@ fn process(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) 
     }
     service.umask = fields.take("umask", reader).and_then(|place| umask(reader, place));
     service.nice = fields.take("nice", reader).and_then(|place| reader.number(place, -20..=19));
-    if let Some(place) = fields.take("start", reader) {
-        let choices = [("auto", Start::Auto), ("manual", Start::Manual)];
-        service.start = reader.choice(place, "start", &choices).unwrap_or_default();
-    }
+}
+
+fn start(reader: &mut Reader<'_>, place: Place, draft: &mut Draft) {
+    let choices =
+        [("auto", Start::Auto), ("manual", Start::Manual), ("on_connection", Start::OnConnection)];
+    draft.service.start = reader.choice(place, "start", &choices).unwrap_or_default();
+    draft.on_connection = (draft.service.start == Start::OnConnection).then_some(place);
 }
 
 fn umask(reader: &mut Reader<'_>, place: Place) -> Option<u32> {

@@ -99,3 +99,29 @@ fn two_that_the_kernel_would_not_let_listen_are_refused() {
     let within = service_error(r#"listen: { "a": "127.0.0.1:80", "b": "0.0.0.0:80" }"#);
     assert!(within.starts_with("C008 0.0.0.0:80 and service `web` collide"), "{within}");
 }
+
+#[test]
+fn a_start_at_a_connection_needs_a_socket_of_a_daemon_on_its_own() {
+    let listen = "listen: { \"a\": \"127.0.0.1:1\" }";
+    assert_eq!(
+        service(&format!("start: on_connection, {listen}")).start,
+        super::super::Start::OnConnection
+    );
+    assert_eq!(
+        service_error("start: on_connection"),
+        "C004 a service that starts at a connection needs `listen` (name its sockets: listen: { \"http\": \"0.0.0.0:80\" })"
+    );
+    assert_eq!(
+        service_error(&format!("start: on_connection, {listen}, kind: oneshot")),
+        "C004 only a daemon starts at a connection"
+    );
+    let grouped = format!(
+        "Cafe(services: {{ \"a\": (command: [\"x\"], start: on_connection, {listen}) }}, groups: {{ \"g\": (services: [\"a\"]) }})"
+    );
+    assert_eq!(
+        errors(&grouped),
+        [
+            "C004 1:47 a member of a group starts with the group, not at a connection (it is in group `g`)"
+        ]
+    );
+}

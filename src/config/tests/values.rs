@@ -19,7 +19,7 @@ fn values_of_a_service_are_checked() {
         ("nice: 20", "C004 `20` is not a whole number from -20 to 19"),
         ("nice: 1.5", "C004 `1.5` is not a whole number from -20 to 19"),
         ("start: \"auto\"", "C004 expected a bare word, found a string (write it without quotes)"),
-        ("start: never", "C003 unknown start `never` (use `auto` or `manual`)"),
+        ("start: never", "C003 unknown start `never` (use `auto`, `manual` or `on_connection`)"),
         ("start: auto(1)", "C004 `auto` takes no value"),
         ("kind: demon", "C003 unknown kind `demon` (did you mean `daemon`?)"),
         (
