@@ -315,33 +315,6 @@ impl Context {
         }
     }
 
-    /// Sockets that an earlier cafe passed to services which still run: those that can be had again, for each of them.
-    pub(crate) fn found_sockets(&self, config: &Config) -> Vec<(Name, Vec<OwnedFd>)> {
-        if config.services.values().all(|service| service.listen.is_empty()) {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        for (name, entry) in self.running() {
-            // What it was passed by the config of then; that of now may have more.
-            let Some(service) = config.services.get(&name) else { continue };
-            let Ok(process) = os::pidfd::open(entry.pid) else { continue };
-            let started = procfs::sample(entry.pid).map(|sample| sample.start_time);
-            if started.ok() != Some(entry.start_time) {
-                continue;
-            }
-            let numbers = (launch::FIRST_SOCKET..).take(service.listen.len());
-            let sockets = numbers.filter_map(|number| {
-                let copied = os::pidfd::copy_descriptor(&process, number);
-                let refused = |error: &std::io::Error| {
-                    tracing::debug!(service = %name, number, %error, "no socket taken back");
-                };
-                copied.inspect_err(refused).ok()
-            });
-            found.push((name.clone(), sockets.collect()));
-        }
-        found
-    }
-
     /// A process ended while no cafe looked: what it left behind is killed before anything else of its service starts.
     pub(super) async fn bury(&self, name: &Name, entry: &Entry) {
         self.kill_cgroup(name).await;

@@ -11,6 +11,7 @@ pub(crate) mod board;
 mod calls;
 mod commands;
 mod context;
+mod found;
 mod handle;
 mod journal;
 mod report;
