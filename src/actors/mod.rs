@@ -6,6 +6,7 @@
 pub(crate) mod bus;
 pub(crate) mod control;
 pub(crate) mod exits;
+pub(crate) mod listeners;
 pub(crate) mod logs;
 pub(crate) mod reaper;
 pub(crate) mod services;
@@ -21,6 +22,7 @@ use self::control::backend::Api;
 use self::control::keeper::{self, Keeper};
 use self::control::socket::Socket;
 use self::exits::Exits;
+use self::listeners::binder::Binder;
 use self::logs::pump::{self, Pump};
 use self::reaper::Reaper;
 use self::services::Services;
@@ -71,8 +73,9 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
         reaper(&parts),
         exits(&parts),
         logs(&parts, &bus, &services),
+        listeners(&parts, &bus),
         services_child(&parts, &bus, &services, &keeper),
-        control(&bus, &services, &keeper, api),
+        control(&parts, &bus, &services, &keeper, api),
     ];
     let options = Options { spec: policy(), children, observer: Some(observer(&bus, "cafe")) };
     let root = supervisor::start(branch, options).await?;
@@ -126,6 +129,20 @@ fn logs(parts: &Parts, bus: &Bus, services: &services::Handle) -> ChildSpec {
     .backoff(BACKOFF)
 }
 
+fn listeners(parts: &Parts, bus: &Bus) -> ChildSpec {
+    let (listeners, bus) = (parts.context.listeners().clone(), bus.clone());
+    ChildSpec::supervisor("listeners", move || {
+        let listeners = listeners.clone();
+        let binder = ChildSpec::worker("binder", move |context| {
+            let listeners = listeners.clone();
+            async move { Ok(context.spawn(Binder, listeners).await?) }
+        });
+        let observer = Some(observer(&bus, "cafe/listeners"));
+        Options { spec: policy(), children: vec![binder.backoff(BACKOFF)], observer }
+    })
+    .backoff(BACKOFF)
+}
+
 fn services_child(
     parts: &Parts,
     bus: &Bus,
@@ -150,9 +167,19 @@ fn services_child(
     .shown_as_supervisor()
 }
 
-fn control(bus: &Bus, services: &services::Handle, keeper: &keeper::Handle, api: Api) -> ChildSpec {
-    let keeping =
-        keeper::Options { handle: keeper.clone(), services: services.clone(), bus: bus.clone() };
+fn control(
+    parts: &Parts,
+    bus: &Bus,
+    services: &services::Handle,
+    keeper: &keeper::Handle,
+    api: Api,
+) -> ChildSpec {
+    let keeping = keeper::Options {
+        handle: keeper.clone(),
+        listeners: parts.context.listeners().clone(),
+        services: services.clone(),
+        bus: bus.clone(),
+    };
     let bus = bus.clone();
     ChildSpec::supervisor("control", move || {
         let (keeping, api) = (keeping.clone(), api.clone());

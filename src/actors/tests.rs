@@ -7,6 +7,7 @@ use ractor::ActorCell;
 use tokio::sync::{oneshot, watch};
 
 use super::bus::Bus;
+use super::listeners;
 use super::logs::pump::Notices;
 use super::services::{Context, Verb};
 use super::{Parts, Root, start};
@@ -49,7 +50,9 @@ impl World {
         let limits = Limits { max_total: 1 << 30, min_free_percent: 0 };
         let dir = state_dir.join("logs");
         let pump = Pump::start(Options { dir, limits, notices: notify }).expect("starts");
-        let context = Arc::new(Context::new(&config, pump.clone()).expect("sets up"));
+        let context = Arc::new(
+            Context::new(&config, pump.clone(), listeners::Handle::new()).expect("sets up"),
+        );
         let bus = Bus::default();
         let shutdown = Arc::new(watch::channel(false).0);
         let parts = Parts { config, context: context.clone(), notices, shutdown };

@@ -250,6 +250,11 @@ pub(super) fn detail(service: &Service, paint: Paint, now: Timestamp) -> String 
         let names: Vec<_> = service.depends_on.iter().map(ToString::to_string).collect();
         fact("depends on", names.join(", "));
     }
+    if !service.listen.is_empty() {
+        let sockets = service.listen.iter();
+        let sockets = sockets.map(|socket| format!("{} {}", socket.name, tame(&socket.address)));
+        fact("listens on", sockets.collect::<Vec<_>>().join(", "));
+    }
     if let Some(says) = &service.status_text {
         fact("says", tame(says));
     }

@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Each field of a service, and what its change asks for.
-pub(super) const SERVICE_FIELDS: [(&str, Class); 26] = [
+pub(super) const SERVICE_FIELDS: [(&str, Class); 27] = [
     ("command", Class::Restart),
     ("cwd", Class::Restart),
     ("user", Class::Restart),
@@ -35,6 +35,7 @@ pub(super) const SERVICE_FIELDS: [(&str, Class); 26] = [
     ("start", Class::Live),
     ("after", Class::Live),
     ("requires", Class::Live),
+    ("listen", Class::Restart),
     ("kind", Class::Recreate),
     ("overlap", Class::Live),
     ("ready", Class::Restart),

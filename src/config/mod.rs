@@ -25,7 +25,7 @@ pub use check::{next_run, parse_cron};
 pub use diff::{Change, Class, Diff, GroupChange, ServiceChange, Setting, diff};
 pub use load::{load, load_bytes};
 pub use model::{
-    Config, Control, Daemon, Group, Health, Hook, Kind, Limits, Log, LogTotal, OnUnhealthy,
+    Config, Control, Daemon, Group, Health, Hook, Kind, Limits, Listen, Log, LogTotal, OnUnhealthy,
     Overlap, Probe, Ready, Reload, Schedule, Service, Start, Stop,
 };
 pub use problem::{Finding, Problems};

@@ -1,6 +1,7 @@
 //! The checked config: what `cafe.ron` means. Values here are valid; nothing re-validates them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +90,8 @@ pub struct Service {
     pub after: Vec<Name>,
     /// Needs these up, starts after them, and stops with them.
     pub requires: Vec<Name>,
+    /// Sockets that cafe binds and passes to it, in the order of their numbers.
+    pub listen: BTreeMap<Name, Listen>,
     /// Daemon, oneshot or timer.
     pub kind: Kind,
     /// How it proves ready.
@@ -136,6 +139,43 @@ pub enum Start {
     Auto,
     /// Only by `cafe start`.
     Manual,
+    /// At the first connection to one of its sockets, and again after it ended well.
+    OnConnection,
+}
+
+/// Where a service listens, by a socket that cafe binds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listen {
+    /// TCP. An IPv6 address never takes IPv4 along.
+    Ip(SocketAddr),
+    /// A unix stream socket, absolute.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// Whether the kernel lets only one of the two be listened on.
+    #[must_use]
+    pub fn collides_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Ip(one), Self::Ip(other)) => {
+                let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+                one.is_ipv4() == other.is_ipv4()
+                    && one.port() == other.port()
+                    && (everywhere || one.ip() == other.ip())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(formatter, "{address}"),
+            Self::Unix(path) => write!(formatter, "{}", path.display()),
+        }
+    }
 }
 
 /// What kind of process a service is.

@@ -79,6 +79,9 @@ pub(super) fn service(
         "start": word(service.start),
         "after": service.after,
         "requires": service.requires,
+        "listen": service.listen.iter()
+            .map(|(name, listen)| (name.to_string(), listen.to_string().into()))
+            .collect::<Map<String, Value>>(),
         "kind": kind,
         "overlap": overlap,
         "ready": service.ready.as_ref().map(ready),

@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::actors::bus::Bus;
+use crate::actors::listeners;
 use crate::cli::{ColorChoice, RunOptions};
 use crate::supervision::supervisor;
 use crate::supervision::task::{self, Task};
@@ -62,11 +63,13 @@ pub(super) fn failure(error: &anyhow::Error) {
     let Some(code) = error.chain().find_map(code_of) else {
         return print(&format!("cafe: {error:#}\n"));
     };
-    let hint = match code {
-        Code::AlreadyRunning => {
-            "hint: `cafe status` shows what runs, `cafe shutdown --yes` ends it\n"
+    let told = error.chain().find_map(|error| error.downcast_ref::<listeners::Error>()?.hint());
+    let hint = match (code, told) {
+        (_, Some(told)) => format!("hint: {told}\n"),
+        (Code::AlreadyRunning, None) => {
+            "hint: `cafe status` shows what runs, `cafe shutdown --yes` ends it\n".to_owned()
         }
-        _ => "",
+        _ => String::new(),
     };
     print(&format!("cafe: {error:#} [{code}]\n{hint}hint: cafe explain {code}\n"));
 }
@@ -75,6 +78,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     let own = error.downcast_ref::<os::Error>().map(os::Error::code);
     let own = own.or_else(|| error.downcast_ref::<net::Error>().map(net::Error::code));
     let own = own.or_else(|| error.downcast_ref::<logs::Error>().map(logs::Error::code));
+    let own = own.or_else(|| error.downcast_ref::<listeners::Error>().map(listeners::Error::code));
     own.or_else(|| error.downcast_ref::<supervisor::Error>().map(supervisor::Error::code))
 }
 

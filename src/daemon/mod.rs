@@ -13,13 +13,14 @@ use tokio::sync::watch;
 
 use crate::actors::bus::Bus;
 use crate::actors::logs::pump::Notices;
-use crate::actors::{self, Parts, Root, services};
+use crate::actors::{self, Parts, Root, listeners, services};
 use crate::cli::RunOptions;
 use crate::config::{self, Config, Problems};
 use crate::logs;
 use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
+use crate::os::passed::Passed;
 use crate::os::signal::{Request, Signals};
 use crate::supervision::task;
 use crate::types::event::Kind;
@@ -36,6 +37,7 @@ const LOGS_WITHIN: Duration = Duration::from_secs(20);
 /// Runs the daemon until it is told to end; `cafe run`.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
+    let passed = os::passed::take();
     os::memory::share_one_heap();
     console::init(options);
     let config = match load(options) {
@@ -48,7 +50,7 @@ pub fn run(options: &RunOptions) -> ExitCode {
     // Reading a large config takes far more than keeping it.
     os::memory::give_back();
     let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(serve(config, options));
+        let ended = runtime.block_on(serve(config, options, passed));
         // Blocking work that hangs (a slow disk) must not hold up the end.
         runtime.shutdown_background();
         ended
@@ -82,7 +84,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> {
+async fn serve(
+    config: Arc<Config>,
+    options: &RunOptions,
+    passed: Vec<Passed>,
+) -> anyhow::Result<()> {
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
     let _lock = os::lock::Lock::acquire(state_dir)?;
@@ -94,7 +100,9 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     let (shutdown, mut told_to_end) = watch::channel(false);
     let (notify, notices) = Notices::channel();
     let pump = start_pump(&config, notify)?;
-    let context = Arc::new(services::Context::new(&config, pump.clone())?);
+    let listeners = listeners::Handle::new();
+    let context = Arc::new(services::Context::new(&config, pump.clone(), listeners.clone())?);
+    listeners.open(&config, passed, context.found_sockets(&config))?;
     let parts = Parts {
         config: config.clone(),
         context: context.clone(),
@@ -115,6 +123,7 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     manager::say(&[Notice::Stopping]);
     end(root, &mut signals, &bus).await;
     drop((manager, rest));
+    listeners.close_all();
     context.remove_cgroups();
     let closing = tokio::task::spawn_blocking(move || pump.stop());
     match tokio::time::timeout(LOGS_WITHIN, closing).await {

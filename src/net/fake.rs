@@ -315,6 +315,7 @@ fn service(text: &str, state: State, pid: Option<u32>, reason: &str) -> Service 
         status_text: None,
         probe: None,
         depends_on: vec![],
+        listen: vec![],
         exits: vec![],
     }
 }

@@ -60,8 +60,7 @@ pub fn listen(path: &Path, reach: Reach) -> Result<(UnixListener, Socket), Error
     }
     clear(path)?;
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
-    let metadata = fs::symlink_metadata(path).map_err(failed("look at"))?;
-    let socket = Socket { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+    let socket = Socket::claim(path).map_err(failed("look at"))?;
     if let Some(group) = reach.group {
         chown(path, None, Some(group)).map_err(failed("set the group of"))?;
     }
@@ -100,6 +99,12 @@ fn clear(path: &Path) -> Result<(), Error> {
 }
 
 impl Socket {
+    /// The file that lies there now is ours.
+    pub(super) fn claim(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -12,9 +12,11 @@ pub mod family;
 pub mod lock;
 pub mod memory;
 pub mod notify;
+pub mod passed;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
+pub mod readable;
 pub mod reaper;
 pub mod signal;
 

@@ -40,6 +40,15 @@ pub fn open(pid: u32) -> Result<OwnedFd, Error> {
         .map_err(|errno| failed(errno.into()))
 }
 
+/// A descriptor of another process, as ours: the same open socket or file.
+///
+/// # Errors
+/// When the process has none of that number, or may not be looked into (`EPERM`: another user's, or a hardened kernel).
+pub fn copy_descriptor(pidfd: impl AsFd, number: i32) -> io::Result<OwnedFd> {
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    Ok(rustix::process::pidfd_getfd(pidfd, number, flags)?)
+}
+
 /// Sends a signal to exactly this process; 0 only asks whether it is there and ours to signal.
 ///
 /// # Errors

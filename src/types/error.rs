@@ -73,6 +73,8 @@ codes! {
     LogUnwritable = "C050", "logs cannot be written";
     StateDirectory = "C051", "the state directory cannot be used";
     OperationFailed = "C052", "the operation failed";
+    AddressInUse = "C060", "the address is in use";
+    AddressUnusable = "C061", "the address cannot be listened on";
 }
 
 impl std::fmt::Display for Code {

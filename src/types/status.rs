@@ -101,9 +101,21 @@ pub struct Service {
     /// What it waits for before it starts (`after` and `requires`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Name>,
+    /// Sockets that cafe holds for it (`listen`), whether it runs or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<Listener>,
     /// The last ended incarnations, newest first; the list view carries only the newest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exits: Vec<PostMortem>,
+}
+
+/// A socket that cafe holds for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Listener {
+    /// Its name in the config, and in `LISTEN_FDNAMES`.
+    pub name: Name,
+    /// `address:port`, or a path.
+    pub address: String,
 }
 
 /// One process of a service.

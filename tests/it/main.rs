@@ -11,6 +11,7 @@ mod faults;
 mod harness;
 mod input;
 mod lifecycle;
+mod listen;
 mod logs;
 mod otp;
 mod reload;

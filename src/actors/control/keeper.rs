@@ -10,7 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::files::Files;
 use crate::actors::bus::Bus;
-use crate::actors::services;
+use crate::actors::{listeners, services};
 use crate::config::{self, Config, Problems};
 use crate::net::control::{Plan, PlanStep, Reloaded};
 use crate::os;
@@ -63,6 +63,7 @@ pub(crate) enum Msg {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) handle: Handle,
+    pub(crate) listeners: listeners::Handle,
     pub(crate) services: services::Handle,
     pub(crate) bus: Bus,
 }
@@ -76,6 +77,7 @@ pub(crate) struct Keeper;
 pub(crate) struct State {
     myself: ActorRef<Msg>,
     handle: Handle,
+    listeners: listeners::Handle,
     services: services::Handle,
     bus: Bus,
     files: Option<Files>,
@@ -153,6 +155,7 @@ impl Actor for Keeper {
         let mut state = State {
             myself,
             handle: options.handle,
+            listeners: options.listeners,
             services: options.services,
             bus: options.bus,
             files: None,
@@ -202,8 +205,13 @@ impl State {
             return Ok(reloaded(false, &new, plan));
         }
         match loaded {
-            Ok(new) => self.put_in_force(new).await,
-            Err(problems) => Err(self.refuse(&problems)),
+            Ok(new) => {
+                let new = Arc::new(new);
+                let bound = self.listeners.bind(new.clone()).await;
+                bound.map_err(|problem| self.refuse(staying(problem)))?;
+                self.put_in_force(new).await
+            }
+            Err(problems) => Err(self.refuse(refusal(&problems))),
         }
     }
 
@@ -219,17 +227,16 @@ impl State {
         let path = self.path();
         let new =
             load(path.clone(), Some(text.clone())).await.map_err(|problems| refusal(&problems))?;
+        let new = Arc::new(new);
+        self.listeners.bind(new.clone()).await.map_err(staying)?;
         let written = tokio::task::spawn_blocking(move || write_atomically(&path, &text)).await;
-        match written {
-            Ok(Ok(())) => self.put_in_force(new).await,
-            Ok(Err(error)) => {
-                let message = format!("cannot write the config file: {error}");
-                Err(Problem::new(Code::OperationFailed, message))
-            }
-            Err(_) => {
-                Err(Problem::new(Code::OperationFailed, "writing the config file was cut short"))
-            }
-        }
+        let failed = match written {
+            Ok(Ok(())) => return self.put_in_force(new).await,
+            Ok(Err(error)) => format!("cannot write the config file: {error}"),
+            Err(_) => "writing the config file was cut short".to_owned(),
+        };
+        self.listeners.close_others(current);
+        Err(Problem::new(Code::OperationFailed, failed))
     }
 
     async fn diff(&self, text: Option<String>) -> Result<Plan, Problem> {
@@ -237,12 +244,12 @@ impl State {
         Ok(plan_of(&self.handle.config(), &new))
     }
 
-    async fn put_in_force(&mut self, new: Config) -> Result<Reloaded, Problem> {
+    /// Its sockets are bound already.
+    async fn put_in_force(&mut self, new: Arc<Config>) -> Result<Reloaded, Problem> {
         let old = self.handle.config();
         let had_error = self.handle.last_error().is_some();
         self.handle.set_error(None);
         let plan = plan_of(&old, &new);
-        let new = Arc::new(new);
         let answer = reloaded(true, &new, plan);
         if old.revision == new.revision {
             if had_error {
@@ -252,14 +259,14 @@ impl State {
             return Ok(answer);
         }
         self.handle.shared.config.store(new.clone());
-        self.services.apply(new).await?;
+        self.services.apply(new.clone()).await?;
+        self.listeners.close_others(new);
         self.watch_files();
         self.bus.publish(Kind::Config { applied: true, summary: summary_of(&answer.plan) });
         Ok(answer)
     }
 
-    fn refuse(&self, problems: &Problems) -> Problem {
-        let problem = refusal(problems);
+    fn refuse(&self, problem: Problem) -> Problem {
         if self.handle.last_error().as_ref() != Some(&problem.message) {
             self.handle.set_error(Some(problem.message.clone()));
             let summary = problem.message.clone();
@@ -279,7 +286,7 @@ impl State {
         match Files::watch(&config.files, touched) {
             Ok(files) => self.files = Some(files),
             Err(error) => {
-                tracing::warn!(%error, "config files are not watched; use `cafe config reload` or SIGHUP");
+                tracing::warn!(%error, "config files are not watched; use `cafe reload` or SIGHUP");
             }
         }
     }
@@ -333,6 +340,13 @@ fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn refusal(problems: &Problems) -> Problem {
     Problem::new(problems.code(), problems.render(false)).hint("the config in force stays as it is")
+}
+
+/// What could not be done for a new config, with what became of the one in force.
+fn staying(problem: Problem) -> Problem {
+    let stays = "the config in force stays as it is";
+    let hint = problem.hint.as_ref().map_or(stays.to_owned(), |hint| format!("{hint}; {stays}"));
+    problem.hint(hint)
 }
 
 fn reloaded(applied: bool, config: &Config, plan: Plan) -> Reloaded {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
@@ -150,6 +151,7 @@ impl State {
         self.board.with(&name, |entry| {
             entry.kind = kind_name(&service.kind);
             entry.depends_on = depends_on(&service);
+            entry.listen = listeners_of(&service);
         });
         self.roster.update_member(id, member_spec(&name, &service));
         if let Some(scope) = self.roster.scope_of(id)
@@ -157,7 +159,8 @@ impl State {
         {
             self.roster.update_scope(scope, single_spec(&service));
         }
-        if class == Class::Restart && self.is_active(&name) {
+        let awaits_call = self.reconsider_calls(id);
+        if class == Class::Restart && self.is_active(&name) && !awaits_call {
             self.set_stop_reason(id, "its config changed");
             self.board.with(&name, Entry::starts_afresh);
             // Active, so neither unknown nor already on its way to what is wanted.
@@ -218,7 +221,8 @@ impl State {
         adopted: Option<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
         let id = self.roster.add_member(scope, member_spec(name, service));
-        let entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
+        let mut entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
+        entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
         let found = adopted.is_some();
         if let Some(adopted) = &adopted {
@@ -298,7 +302,10 @@ impl State {
         let mut booted: Vec<ScopeId> = Vec::new();
         for (id, found) in fresh {
             let Some(member) = self.members.get(id) else { continue };
-            let manual = member.config.start == Start::Manual;
+            let manual = member.config.start != Start::Auto;
+            if !found {
+                self.await_call(*id, Duration::ZERO);
+            }
             let Some(scope) = self.roster.scope_of(*id) else { continue };
             if self.roster.is_group(scope) {
                 if !booted.contains(&scope) && !manual {
@@ -393,6 +400,14 @@ fn depends_on(service: &config::Service) -> Vec<Name> {
     let mut names = service.requires.clone();
     names.extend(service.after.iter().filter(|name| !service.requires.contains(name)).cloned());
     names
+}
+
+fn listeners_of(service: &config::Service) -> Vec<status::Listener> {
+    let shown = |(name, listen): (&Name, &config::Listen)| status::Listener {
+        name: name.clone(),
+        address: listen.to_string(),
+    };
+    service.listen.iter().map(shown).collect()
 }
 
 fn kind_name(kind: &Kind) -> &'static str {

@@ -56,6 +56,7 @@ pub(super) struct Entry {
     pub(super) status_text: Option<String>,
     pub(super) probe: Option<String>,
     pub(super) depends_on: Vec<Name>,
+    pub(super) listen: Vec<status::Listener>,
     /// Boxed, as a queue has room for several.
     pub(super) exits: VecDeque<Box<PostMortem>>,
     /// Since the daemon started.
@@ -92,6 +93,7 @@ impl Entry {
             status_text: None,
             probe: None,
             depends_on,
+            listen: Vec::new(),
             exits: VecDeque::new(),
             restarts_in_all: 0,
             exit_counts: [0; EXIT_KINDS.len()],
@@ -327,6 +329,7 @@ impl Entry {
             status_text: self.status_text.clone(),
             probe: self.probe.clone(),
             depends_on: self.depends_on.clone(),
+            listen: self.listen.clone(),
             exits: VecDeque::new(),
             restarts_in_all: self.restarts_in_all,
             exit_counts: self.exit_counts,
@@ -373,6 +376,7 @@ impl Entry {
             status_text: self.status_text.clone(),
             probe: self.probe.clone(),
             depends_on: self.depends_on.clone(),
+            listen: self.listen.clone(),
             exits: Vec::new(),
         }
     }

@@ -48,7 +48,10 @@ impl State {
         }
         let done = match verb {
             Verb::Start => self.roster.start(id),
-            Verb::Stop => self.roster.stop(id),
+            Verb::Stop => {
+                self.put_off(id);
+                self.roster.stop(id)
+            }
             _ => self.roster.restart(id),
         };
         if done.is_ok() {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::journal::{Entry, Journal};
 use super::service::launch;
+use crate::actors::listeners;
 use crate::config::{self, Config};
 use crate::logs::{self, Excerpt, Pump};
 use crate::os::cgroup::{Cgroup, Hierarchy, Limits};
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(super) pump: Pump,
     pub(super) journal: Journal,
     pub(super) base_env: BTreeMap<String, String>,
+    pub(super) listeners: listeners::Handle,
     pub(super) census: Census,
     cgroups: Option<Hierarchy>,
     pub(super) state_id: String,
@@ -57,7 +59,11 @@ impl Context {
     ///
     /// # Errors
     /// When the state directory cannot be used, or threads are lacking.
-    pub(crate) fn new(config: &Config, pump: Pump) -> Result<Self, os::Error> {
+    pub(crate) fn new(
+        config: &Config,
+        pump: Pump,
+        listeners: listeners::Handle,
+    ) -> Result<Self, os::Error> {
         let state_dir = &config.daemon.state_dir;
         let run = state_dir.join("run");
         let failed = |path: PathBuf| move |source| os::Error::StateDirectory { path, source };
@@ -80,12 +86,28 @@ impl Context {
             .and_then(|()| std::fs::set_permissions(&notify_dir, Permissions::from_mode(0o711)))
             .map_err(failed(notify_dir.clone()))?;
         let base_env = base_env(|name| std::env::var(name).ok());
-        Ok(Self { spawner, exits, pump, journal, base_env, census, cgroups, state_id, notify_dir })
+        Ok(Self {
+            spawner,
+            exits,
+            pump,
+            journal,
+            base_env,
+            listeners,
+            census,
+            cgroups,
+            state_id,
+            notify_dir,
+        })
     }
 
     /// Who writes the logs.
     pub(crate) fn pump(&self) -> &Pump {
         &self.pump
+    }
+
+    /// The sockets of services.
+    pub(crate) fn listeners(&self) -> &listeners::Handle {
+        &self.listeners
     }
 
     /// The children that somebody waits for.

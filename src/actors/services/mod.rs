@@ -8,8 +8,10 @@
 
 mod apply;
 pub(crate) mod board;
+mod calls;
 mod commands;
 mod context;
+mod found;
 mod handle;
 mod journal;
 mod leftovers;
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::board::Board;
+use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
 use super::bus::Bus;
@@ -55,6 +58,9 @@ pub(crate) enum Msg {
     /// What became of a service.
     #[doc(hidden)]
     Report(report::From),
+    /// Somebody connected to a service that waits for it.
+    #[doc(hidden)]
+    Called { member: MemberId, said: String },
     /// A backoff may be over.
     #[doc(hidden)]
     Wake,
@@ -118,6 +124,8 @@ struct Member {
     actor_failures: u32,
     /// The config has no place for it any more: it stops, and goes.
     leaving: bool,
+    /// Whether a connection starts it.
+    calls: Calls,
 }
 
 impl Actor for Services {
@@ -186,9 +194,11 @@ impl Actor for Services {
             }
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
+                state.ignore_calls();
                 state.roster.shutdown();
             }
             Msg::Report(report::From { member, report }) => state.reported(member, report),
+            Msg::Called { member, said } => state.called(member, said),
             Msg::Wake => state.alarm = None,
         }
         state.drive().await
@@ -253,6 +263,7 @@ impl State {
             Command::Start(id) => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.launched = !member.is_timer();
+                    member.calls = Calls::Ignored;
                     // Of a stop that found nothing to stop.
                     member.stop_reason = None;
                     member.handle.start();
@@ -322,6 +333,7 @@ impl Member {
             evidence: found.then(|| show::FOUND.to_owned()),
             actor_failures: 0,
             leaving: false,
+            calls: Calls::Ignored,
         }
     }
 }

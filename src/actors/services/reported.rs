@@ -1,5 +1,7 @@
 //! What follows from the reports of services.
 
+use std::time::Duration;
+
 use super::State;
 use super::report::{EndedHow, Report};
 use super::show;
@@ -82,6 +84,7 @@ impl State {
         member.stop_reason = None;
         member.evidence = None;
         member.last_exit = Some(show::in_words(&post_mortem));
+        let ran = Duration::from_millis(post_mortem.run_ms);
         self.board.with(&member.name, |entry| entry.keep_exit(post_mortem));
         match how {
             EndedHow::NeverUp => self.roster.start_failed(id, now),
@@ -95,6 +98,7 @@ impl State {
             }
             EndedHow::Run => {}
         }
+        self.rests(id, ran);
         self.show(id);
     }
 

@@ -80,6 +80,11 @@ pub(super) fn check_members(reader: &mut Reader<'_>, drafts: &Drafts, groups: &G
         }
     }
     for (name, draft) in drafts {
+        if let (Some(place), Some((group, _))) = (draft.on_connection, group_of.get(name)) {
+            let message = "a member of a group starts with the group, not at a connection";
+            let hint = format!("it is in group `{group}`");
+            reader.error_with(Code::InvalidValue, place, message, hint);
+        }
         let Some(place) = draft.significant else { continue };
         let group = group_of.get(name).and_then(|(group, _)| groups.get(*group));
         let ends_group = group.is_some_and(|it| it.group.auto_shutdown != AutoShutdown::Never);

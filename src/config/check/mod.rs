@@ -5,6 +5,7 @@ mod daemon;
 mod graph;
 mod group;
 mod limits;
+mod listen;
 mod policy;
 mod probe;
 mod schedule;
@@ -20,7 +21,7 @@ use indexmap::IndexMap;
 pub use schedule::{next_run, parse_cron};
 
 use super::fields::Fields;
-use super::model::{Config, Group, Service};
+use super::model::{Config, Group, Listen, Service};
 use super::reader::Reader;
 use super::source::Place;
 use crate::types::name::Name;
@@ -40,6 +41,10 @@ struct Draft {
     place: Place,
     after: Vec<Reference>,
     requires: Vec<Reference>,
+    /// Its sockets, and where their addresses stand.
+    listen: Vec<(Listen, Place)>,
+    /// Where `start: on_connection` stands.
+    on_connection: Option<Place>,
     /// Where `significant: true` stands.
     significant: Option<Place>,
 }
@@ -72,6 +77,7 @@ pub(super) fn config(reader: &mut Reader<'_>, documents: &mut [Fields], source: 
     }
     group::check_members(reader, &drafts, &group_drafts);
     graph::check(reader, &drafts, &group_drafts);
+    listen::check_all(reader, &drafts, &daemon);
     Config {
         source,
         files: Vec::new(),

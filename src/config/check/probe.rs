@@ -104,7 +104,7 @@ fn http_probe(url: &str) -> Result<Probe, String> {
 }
 
 /// A literal address, or `localhost`, with its port.
-fn address(text: &str, default_port: Option<u16>) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str, default_port: Option<u16>) -> Result<SocketAddr, String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::super::fields::Fields;
-use super::super::model::{Hook, Kind, Limits, Log, Service, Start};
+use super::super::model::{Hook, Kind, Limits, Log, Ready, Service, Start};
 use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
-use super::{Draft, limits, policy, probe, schedule, value};
+use super::{Draft, limits, listen, policy, probe, schedule, value};
 use crate::types::error::Code;
 use crate::types::name::Name;
 use crate::types::policy::{OnFull, Restart};
 
 /// Fields that later versions have.
-const LATER: [&str; 2] = ["instances", "listen"];
+const LATER: [&str; 1] = ["instances"];
 /// Default of `ready_timeout` and of a hook's `timeout`.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Smallest log file, bytes: smaller ones would rotate at every other line.
@@ -27,6 +27,8 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         place: key,
         after: Vec::new(),
         requires: Vec::new(),
+        listen: Vec::new(),
+        on_connection: None,
         significant: None,
     };
     let Some(mut fields) = Fields::open(place, key, format!("service {}", quote(name)), reader)
@@ -34,8 +36,17 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
         return draft;
     };
     process(reader, &mut fields, &mut draft.service);
+    if let Some(place) = fields.take("start", reader) {
+        start(reader, place, &mut draft);
+    }
     order(reader, &mut fields, &mut draft);
     let kind = kind(reader, &mut fields, &mut draft.service);
+    if let Some(place) = fields.take("listen", reader) {
+        draft.listen = listen::read(reader, place, &mut draft.service);
+    }
+    if let Some(place) = draft.on_connection {
+        listen::check_start(reader, place, &draft.service);
+    }
     readiness(reader, &mut fields, &mut draft.service, kind);
     restarts(reader, &mut fields, &mut draft, kind);
     if let Some(place) = fields.take("stop", reader) {
@@ -72,6 +83,7 @@ impl Service {
             start: Start::Auto,
             after: Vec::new(),
             requires: Vec::new(),
+            listen: std::collections::BTreeMap::new(),
             kind: Kind::Daemon,
             ready: None,
             ready_timeout: PATIENCE,
@@ -105,10 +117,13 @@ fn process(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) 
     }
     service.umask = fields.take("umask", reader).and_then(|place| umask(reader, place));
     service.nice = fields.take("nice", reader).and_then(|place| reader.number(place, -20..=19));
-    if let Some(place) = fields.take("start", reader) {
-        let choices = [("auto", Start::Auto), ("manual", Start::Manual)];
-        service.start = reader.choice(place, "start", &choices).unwrap_or_default();
-    }
+}
+
+fn start(reader: &mut Reader<'_>, place: Place, draft: &mut Draft) {
+    let choices =
+        [("auto", Start::Auto), ("manual", Start::Manual), ("on_connection", Start::OnConnection)];
+    draft.service.start = reader.choice(place, "start", &choices).unwrap_or_default();
+    draft.on_connection = (draft.service.start == Start::OnConnection).then_some(place);
 }
 
 fn umask(reader: &mut Reader<'_>, place: Place) -> Option<u32> {
@@ -156,6 +171,9 @@ fn readiness(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service
     let ready = fields.take("ready", reader);
     let health = fields.take("health", reader);
     service.ready = ready.and_then(|place| probe::ready(reader, place));
+    if let (Some(place), Some(Ready::Fd(number))) = (ready, &service.ready) {
+        listen::check_ready(reader, place, *number, &service.listen);
+    }
     if let Some(place) = fields.take("ready_timeout", reader) {
         let timeout = value::duration_of(reader, place, value::SHORTEST_PERIOD);
         service.ready_timeout = timeout.unwrap_or(PATIENCE);

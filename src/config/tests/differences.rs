@@ -26,6 +26,7 @@ fn each_field_has_its_class() {
         ("umask: \"022\"", "umask", Class::Restart),
         ("nice: 1", "nice", Class::Restart),
         ("ready: notify", "ready", Class::Restart),
+        ("listen: { \"http\": \"[::1]:80\" }", "listen.http", Class::Restart),
         ("limits: (nofile: 9)", "limits.nofile", Class::Restart),
         ("start: manual", "start", Class::Live),
         ("ready_timeout: \"1s\"", "ready_timeout", Class::Live),

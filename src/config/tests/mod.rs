@@ -4,6 +4,7 @@ mod bad;
 mod differences;
 mod files;
 mod good;
+mod listen;
 mod properties;
 mod values;
 

@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub copied: u32,
     /// `cgroup.procs` of the cgroup to join, or -1.
     pub cgroup_procs: c_int,
+    /// Where in the environment the digits of the child's process id go: room for ten and a NUL, or null.
+    pub own_pid: *mut u8,
     /// Written by the child.
     pub report: Report,
 }
@@ -131,6 +133,9 @@ unsafe fn prepare(plan: &mut Plan) -> Result<(), (Step, c_int)> {
         take_own_table(plan.copied)?;
         take_descriptors(plan)?;
         read_own_stat(&mut plan.report)?;
+        if !plan.own_pid.is_null() {
+            write_own_pid(plan.own_pid);
+        }
         if let Some(mask) = plan.umask {
             libc::syscall(libc::SYS_umask, mask);
         }
@@ -238,6 +243,27 @@ unsafe fn read_own_stat(report: &mut Report) -> Result<(), (Step, c_int)> {
         report.stat_length = length as usize;
     }
     Ok(())
+}
+
+/// Nobody but the child knows its process id before the program begins. Decimal, as `sd_listen_fds(3)` wants it.
+unsafe fn write_own_pid(digits: *mut u8) {
+    // SAFETY: takes nothing, cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) } as u32;
+    let mut scale = 1_u32;
+    while pid / scale >= 10 {
+        scale = scale.wrapping_mul(10);
+    }
+    let mut next = digits;
+    while scale > 0 {
+        // SAFETY: a number of 32 bits has at most ten digits, for which and a NUL there is room.
+        unsafe {
+            *next = b'0'.wrapping_add((pid / scale % 10) as u8);
+            next = next.add(1);
+        }
+        scale /= 10;
+    }
+    // SAFETY: as above.
+    unsafe { *next = 0 };
 }
 
 fn check(step: Step, result: c_long) -> Result<(), (Step, c_int)> {

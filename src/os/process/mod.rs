@@ -33,6 +33,8 @@ pub struct Command {
     pub argv: Vec<OsString>,
     /// The whole environment. With `user`, its `HOME`, `USER` and `LOGNAME` are added unless given here.
     pub env: Vec<(OsString, OsString)>,
+    /// A variable that is to have the process id of the process itself.
+    pub own_pid_in: Option<&'static str>,
     /// Working directory, entered as the target user.
     pub cwd: PathBuf,
     /// User to run as, by name or number, with all groups of that user.

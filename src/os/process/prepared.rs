@@ -12,12 +12,17 @@ use super::{Command, credentials, resolve};
 use crate::os::Error;
 use crate::os::procfs::STAT_BYTES;
 
+/// Digits of the largest number of 32 bits, and a NUL.
+const PID_ROOM: usize = 11;
+
 /// The command in the forms the kernel takes.
 pub(super) struct Prepared {
     program: PathBuf,
     program_text: CString,
     argv: Texts,
     envp: Texts,
+    /// `NAME=` and room for a process id; the last variable of `envp`.
+    own_pid: Option<Vec<u8>>,
     cwd: CString,
     account: Option<credentials::Account>,
     limits: Vec<Limit>,
@@ -52,11 +57,14 @@ impl Prepared {
                 variables.push(text(&assignment(OsStr::new(key), value))?);
             }
         }
+        let mut own_pid = command.own_pid_in.map(room_for_pid);
+        let last = own_pid.as_mut().map(|variable| variable.as_mut_ptr().cast::<c_char>());
         let (moves, gaps, floor) = descriptors(command, null, name)?;
         Ok(Self {
             program_text: text(program.as_os_str())?,
-            argv: Texts::new(argv),
-            envp: Texts::new(variables),
+            argv: Texts::new(argv, None),
+            envp: Texts::new(variables, last.map(<*mut c_char>::cast_const)),
+            own_pid,
             cwd: text(command.cwd.as_os_str())?,
             account,
             limits: command.rlimits.iter().map(limit).collect(),
@@ -89,6 +97,10 @@ impl Prepared {
             floor: self.floor,
             copied,
             cgroup_procs: self.cgroup_procs.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            own_pid: self.own_pid.as_mut().map_or(ptr::null_mut(), |variable| {
+                let digits = variable.len() - PID_ROOM;
+                variable[digits..].as_mut_ptr()
+            }),
             report: Report { failed: None, stat: [0; STAT_BYTES], stat_length: 0 },
         }
     }
@@ -135,8 +147,10 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(texts: Vec<CString>) -> Self {
-        let pointers = texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+    /// `last` follows the texts; its owner is somebody else.
+    fn new(texts: Vec<CString>, last: Option<*const c_char>) -> Self {
+        let own = texts.iter().map(|text| text.as_ptr());
+        let pointers = own.chain(last).chain([ptr::null()]).collect();
         Self { _owner: texts, pointers }
     }
 }
@@ -157,6 +171,13 @@ fn account_variables(
     [("HOME", home), ("USER", name), ("LOGNAME", name)]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))
+}
+
+/// `NAME=` with room for the digits, all NUL until the child writes them.
+fn room_for_pid(name: &str) -> Vec<u8> {
+    let mut variable = format!("{name}=").into_bytes();
+    variable.resize(variable.len() + PID_ROOM, 0);
+    variable
 }
 
 fn assignment(key: &OsStr, value: &OsStr) -> OsString {

@@ -389,6 +389,18 @@ async fn any_number_of_descriptors_is_handed_over_and_none_is_kept() {
 }
 
 #[tokio::test]
+async fn a_process_finds_its_own_id_in_its_environment() {
+    for program in ["echo $MINE $$", "exec sh -c 'echo $MINE $$'"] {
+        let command = Command { own_pid_in: Some("MINE"), ..shell(program) };
+        let (_, text) = run(command).await;
+        let (mine, own) = text.trim().split_once(' ').expect("two numbers");
+        assert_eq!(mine, own);
+    }
+    let (_, text) = run(shell("echo ${MINE-unset}")).await;
+    assert_eq!(text, "unset\n");
+}
+
+#[tokio::test]
 async fn a_child_never_changes_the_descriptors_of_cafe() {
     use std::os::unix::fs::MetadataExt;
     let identity = |descriptor: i32| {

@@ -11,13 +11,14 @@ const CLI: [&[&str]; 3] = [&["config"], &["net", "control"], &["logs", "read"]];
 
 /// In `actors`, in start order: what a part may use of the others. `logs` hands readiness lines to the services it is
 /// started before, through their handle, which waits for them.
-const PARTS: [(&str, &[&str]); 6] = [
+const PARTS: [(&str, &[&str]); 7] = [
     ("bus", &[]),
     ("reaper", &["bus"]),
     ("exits", &["bus"]),
     ("logs", &["bus", "services"]),
-    ("services", &["bus"]),
-    ("control", &["bus", "services"]),
+    ("listeners", &["bus"]),
+    ("services", &["bus", "listeners"]),
+    ("control", &["bus", "listeners", "services"]),
 ];
 
 /// Offenders among the sources: those for which `allowed` refuses a module they name.

@@ -18,6 +18,10 @@ use crate::os::notify::Socket;
 use crate::os::process::{Account, Command, Resource};
 use crate::supervision::task;
 use crate::types::error::{Code, chain};
+use crate::types::name::Name;
+
+/// Number of the first socket a service is passed, `SD_LISTEN_FDS_START`.
+pub(crate) const FIRST_SOCKET: i32 = 3;
 
 /// Why a process could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub(crate) enum Error {
     /// Its output could not be attached to the log.
     #[error(transparent)]
     Log(#[from] logs::Error),
+    /// A socket it is to accept on, which could not be bound so far either.
+    #[error(transparent)]
+    Listener(#[from] crate::actors::listeners::Error),
     /// The pipe of its readiness descriptor.
     #[error("cannot make the pipe of readiness descriptor {descriptor}")]
     ReadyPipe {
@@ -44,6 +51,7 @@ impl Error {
         match self {
             Self::System(error) => error.code(),
             Self::Log(error) => error.code(),
+            Self::Listener(error) => error.code(),
             Self::ReadyPipe { .. } => Code::OutOfResources,
         }
     }
@@ -63,6 +71,8 @@ impl State {
         let (stderr_reader, stderr) = logs::pipe(owner.map(ids))?;
         let mut descriptors = vec![(1, Arc::new(stdout)), (2, Arc::new(stderr))];
         let mut env = self.environment();
+        let sockets = self.pass_sockets(&mut env)?;
+        descriptors.extend((FIRST_SOCKET..).zip(sockets));
         if let Some(Ready::Fd(descriptor)) = config.ready {
             descriptors
                 .push((descriptor, self.listen_on_descriptor(myself, instance, descriptor)?));
@@ -84,6 +94,7 @@ impl State {
         Ok(Command {
             argv: config.command.iter().map(OsString::from).collect(),
             env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            own_pid_in: (!config.listen.is_empty()).then_some("LISTEN_PID"),
             cwd: config.cwd.clone(),
             user: config.user.clone(),
             group: config.group.clone(),
@@ -137,6 +148,19 @@ impl State {
         env.extend(self.config.env.clone());
         env.insert("CAFE_SERVICE".to_owned(), self.context.mark(&self.name));
         env
+    }
+
+    /// The sockets of the service, and what `sd_listen_fds(3)` reads of them but for `LISTEN_PID`, which nobody knows yet.
+    fn pass_sockets(&self, env: &mut BTreeMap<String, String>) -> Result<Vec<Arc<OwnedFd>>, Error> {
+        let listen = &self.config.listen;
+        if listen.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = listen.keys().map(Name::as_str).collect();
+        env.insert("LISTEN_FDS".to_owned(), names.len().to_string());
+        env.insert("LISTEN_FDNAMES".to_owned(), names.join(":"));
+        env.remove("LISTEN_PID");
+        Ok(self.context.listeners.sockets(&self.name, listen)?)
     }
 
     /// Whether the service has a notify socket.

@@ -27,6 +27,10 @@ pub(super) struct Facts {
     pub(super) stop_ordered: bool,
     /// A timer that waits for its next run.
     pub(super) armed: bool,
+    /// A connection starts it.
+    pub(super) awaited: bool,
+    /// A connection did, until it was stopped by hand.
+    pub(super) put_off: bool,
     /// cafe itself is stopping.
     pub(super) shutting_down: bool,
 }
@@ -44,6 +48,8 @@ pub(super) enum Because {
     NotReadyYet,
     /// The clock.
     NextRun,
+    /// Nobody has connected.
+    NoCall,
     /// What its start waits for.
     Gate,
     /// Its process is being made.
@@ -113,6 +119,8 @@ pub(super) fn state_of(facts: &Facts) -> (State, Because) {
         Some(Phase::Backoff { until, attempt, held }) => {
             (State::Backoff, Because::Delay { until, attempt, held })
         }
+        Some(Phase::Idle { .. }) if facts.awaited => (State::Waiting, Because::NoCall),
+        Some(Phase::Idle { .. }) if facts.put_off => (State::Stopped, Because::ByHand),
         Some(Phase::Idle { why }) => at_rest(why, facts.shutting_down),
         // Between an end and the next look of its machine; the next change is shown at once.
         Some(Phase::Up { .. } | Phase::Stopping) | None => (State::Waiting, Because::LastExit),

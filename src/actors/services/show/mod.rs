@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::derive::{Because, Facts, state_of};
+use super::calls::Calls;
 use super::{Member, State};
 use crate::config::Kind;
 use crate::supervision::machine::{Ended, Phase, State as Phased};
@@ -122,6 +123,8 @@ impl State {
             stopping: member.stopping,
             stop_ordered: self.roster.is_stopping(id),
             armed: member.next_run.is_some(),
+            awaited: matches!(member.calls, Calls::Awaited { .. }),
+            put_off: matches!(member.calls, Calls::PutOff),
             shutting_down: !self.waiting_for_end.is_empty(),
         };
         let (state, because) = state_of(&facts);
@@ -145,6 +148,7 @@ impl State {
             Because::NextRun => {
                 member.next_run.map_or_else(|| last_exit(member), |next| timer_reason(member, next))
             }
+            Because::NoCall => called_reason(member),
             Because::Gate => waits.map(waiting_reason).unwrap_or_default(),
             Because::Making => said("process is being made"),
             Because::AboutToStart => said("about to start"),
@@ -257,6 +261,13 @@ fn timer_reason(member: &Member, next: Timestamp) -> String {
         None => "has not run yet".to_owned(),
     };
     format!("next run at {next}; {last}")
+}
+
+fn called_reason(member: &Member) -> String {
+    let sockets = member.config.listen.iter();
+    let sockets: Vec<_> = sockets.map(|(name, at)| format!("`{name}` ({at})")).collect();
+    let last = member.last_exit.as_ref().map(|last| format!("; last run {last}"));
+    format!("starts at a connection to {}{}", sockets.join(" or "), last.unwrap_or_default())
 }
 
 fn last_exit(member: &Member) -> String {

@@ -21,6 +21,8 @@ const NOTHING: Facts = Facts {
     stopping: false,
     stop_ordered: false,
     armed: false,
+    awaited: false,
+    put_off: false,
     shutting_down: false,
 };
 
@@ -57,6 +59,19 @@ fn a_start_without_process_is_a_wait_until_it_is_handed_over() {
 }
 
 #[test]
+fn what_waits_for_a_connection_says_so_until_it_is_stopped_by_hand() {
+    for why in [Why::NeverStarted, Why::Ended(End::Normal)] {
+        let awaited = Facts { phase: Some(Phase::Idle { why }), awaited: true, ..NOTHING };
+        assert_eq!(state_of(&awaited), (State::Waiting, Because::NoCall));
+        let put_off = Facts { awaited: false, put_off: true, ..awaited };
+        assert_eq!(state_of(&put_off), (State::Stopped, Because::ByHand));
+        // Started by hand: what it waited for is past.
+        let running = Facts { phase: None, has_process: true, up: true, ..put_off };
+        assert_eq!(state_of(&running), (State::Running, Because::Runs));
+    }
+}
+
+#[test]
 fn rest_has_its_reason() {
     let state = |why, shutting_down| {
         let phase = Some(Phase::Idle { why });
@@ -84,6 +99,8 @@ fn facts(id: MemberId, roster: &Roster, actual: &Actual) -> Facts {
         stopping: actual.stopping,
         stop_ordered: roster.is_stopping(id),
         armed: actual.armed,
+        awaited: false,
+        put_off: false,
         shutting_down: false,
     }
 }
