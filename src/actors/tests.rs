@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorCell;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::bus::Bus;
 use super::logs::pump::Notices;
 use super::services::{Context, Verb};
-use super::{Parts, Root, start};
+use super::{Parts, Root, Shutdown, start};
 use crate::config;
 use crate::logs::{Limits, Options, Pump};
 use crate::net::control::{self, Client};
@@ -51,7 +51,7 @@ impl World {
         let pump = Pump::start(Options { dir, limits, notices: notify }).expect("starts");
         let context = Arc::new(Context::new(&config, pump.clone()).expect("sets up"));
         let bus = Bus::default();
-        let shutdown = Arc::new(watch::channel(false).0);
+        let shutdown = Shutdown::default();
         let parts = Parts { config, context: context.clone(), notices, shutdown };
         let root = start(parts, bus.clone()).await.expect("starts");
         let world = Self { root, bus, pump, context, directory };

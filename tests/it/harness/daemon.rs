@@ -76,28 +76,42 @@ impl Cafe {
 
     /// Runs `cafe run` and waits until it answers.
     pub(crate) async fn boot(&mut self) {
-        let mut daemon = self.spawn();
-        let client = self.client.clone();
+        self.launch();
+        self.answers().await;
+    }
+
+    /// Runs `cafe run` and waits for nothing.
+    pub(crate) fn launch(&mut self) {
+        self.daemon = Some(self.spawn());
+        self.killed = false;
+    }
+
+    /// Waits until the daemon answers.
+    pub(crate) async fn answers(&mut self) {
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
-            while client.status(None).await.is_err() {
+            while self.client.status(None).await.is_err() {
                 ticks.tick().await;
-                if let Some(status) = daemon.try_wait().expect("own child") {
+                let ended = self.daemon.as_mut().and_then(|it| it.try_wait().expect("own child"));
+                if let Some(status) = ended {
                     panic!("the daemon ended instead of answering: {status}\n{}", self.console());
                 }
             }
         };
         let answered = tokio::time::timeout(DEADLINE, answers).await;
-        self.daemon = Some(daemon);
-        self.killed = false;
-        assert!(answered.is_ok(), "the daemon does not answer");
+        assert!(answered.is_ok(), "the daemon does not answer: {}", self.console());
     }
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
     pub(crate) fn spawn(&self) -> Child {
+        self.spawn_by(&[])
+    }
+
+    /// The same, with a program and its arguments in front.
+    pub(crate) fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
-        self.command()
+        self.command_by(wrapper)
             .args(["run", "cafe.ron"])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("descriptor"))
