@@ -6,6 +6,7 @@ mod chaos;
 mod cli;
 mod control;
 mod crash;
+mod docker;
 mod end;
 mod faults;
 mod harness;
