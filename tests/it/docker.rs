@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Told, eventually, is_installed, program, root, skip, told};
+use crate::harness::{Told, end_container, eventually, is_installed, program, root, skip, told};
 
 /// Programs of the image besides cafe.
 const PROGRAMS: [&str; 2] = ["bash", "sleep"];
@@ -144,8 +144,7 @@ impl Drop for Docker {
         for name in names.split_whitespace() {
             self.tell(&["rm", "--force", name]);
         }
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        end_container(&mut self.daemon);
         // The containers are gone; of cgroup v1 there is one for each controller.
         let parent = cgroup(self.directory.path());
         let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use cafe::types::state::State;
 use nix::sys::signal::Signal;
 
-use crate::harness::{Cafe, IDLE, eventually, is_gone, kill, program, root, sh, skip};
+use crate::harness::{
+    Cafe, IDLE, end_container, eventually, is_gone, kill, process_1, program, root, sh, skip,
+};
 
 /// A process namespace with its own /proc, that ends with the program in front.
 const CONTAINER: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
@@ -46,9 +48,7 @@ impl Init {
 
     /// Its process id out here.
     fn pid(&self) -> u32 {
-        let unshare = self.unshare.id();
-        let children = std::fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"));
-        children.expect("it runs").trim().parse().expect("one child")
+        process_1(self.unshare.id()).expect("it runs")
     }
 
     /// Sends it a signal; its exit code, and how long it took.
@@ -66,9 +66,7 @@ impl Init {
 
 impl Drop for Init {
     fn drop(&mut self) {
-        // The kernel ends all of the namespace with its process 1.
-        let _ = self.unshare.kill();
-        let _ = self.unshare.wait();
+        end_container(&mut self.unshare);
     }
 }
 

@@ -60,6 +60,7 @@ class Machine:
         """Waits until it listens."""
         if self._answer(BOOT_TIMEOUT, None) != "ready":
             raise Failure("the machine said something else than that it is ready")
+        self._mount()
 
     def run(self, command, timeout, show):
         """Runs one line of shell; `show` gets its output as it comes. Returns the exit code."""
@@ -75,6 +76,13 @@ class Machine:
         # First it may still say that it was told to.
         while self._answer(END_TIMEOUT + BOOT_TIMEOUT, None) != "ready":
             pass
+        self._mount()
+
+    def _mount(self):
+        """Has the second disk in its place: the machine listens without waiting for it."""
+        said = []
+        if self.run("mountpoint --quiet /mnt || mount /mnt || mountpoint --quiet /mnt", END_TIMEOUT, said.append) != 0:
+            raise Failure(self._described("\n".join(["its second disk cannot be mounted:", *said])))
 
     def console(self):
         """What the kernel and systemd wrote so far."""
