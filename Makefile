@@ -57,9 +57,63 @@ bench: prerequisites ## measure cafe against its peers; writes docs/benchmarks.m
 fmt: ## format the sources
 	@cargo fmt
 
+# Where things go. DESTDIR is put in front of all paths, for packages.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+# What is installed: an optimised cafe, built if it must be, or the one that is named here.
+BINARY ?= $(TARGET_DIR)/release/cafe
+BUILT := $(if $(filter $(TARGET_DIR)/release/cafe,$(BINARY)),release)
+
+.PHONY: release
+release: prerequisites ## build an optimised cafe, in target/release/
+	cargo build --release --locked
+
 .PHONY: install
-install: prerequisites ## build an optimised cafe and put it where cargo puts programs
-	@cargo install --locked --path .
+install: $(BUILT) ## build an optimised cafe and install it with its unit for systemd, manual and completions
+	@test -x '$(BINARY)' || { echo "there is no program $(BINARY)" >&2; exit 1; }
+	@to='$(DESTDIR)$(PREFIX)'; pages=$$(mktemp -d); trap 'rm -rf "$$pages"' EXIT; \
+	'$(BINARY)' man | gzip -9n >"$$pages/cafe.1.gz"; \
+	for shell in bash zsh fish; do '$(BINARY)' completions $$shell >"$$pages/$$shell"; done; \
+	sed 's|/usr/bin/cafe|$(PREFIX)/bin/cafe|; s|/etc/cafe|$(SYSCONFDIR)/cafe|g' systemd/cafe.service >"$$pages/cafe.service"; \
+	install -D -m 755 '$(BINARY)' "$$to/bin/cafe"; \
+	install -D -m 644 "$$pages/cafe.service" "$$to/lib/systemd/system/cafe.service"; \
+	install -D -m 644 systemd/cafe.sysusers "$$to/lib/sysusers.d/cafe.conf"; \
+	install -D -m 644 systemd/cafe.tmpfiles "$$to/lib/tmpfiles.d/cafe.conf"; \
+	install -D -m 644 "$$pages/cafe.1.gz" "$$to/share/man/man1/cafe.1.gz"; \
+	install -D -m 644 "$$pages/bash" "$$to/share/bash-completion/completions/cafe"; \
+	install -D -m 644 "$$pages/zsh" "$$to/share/zsh/site-functions/_cafe"; \
+	install -D -m 644 "$$pages/fish" "$$to/share/fish/vendor_completions.d/cafe.fish"; \
+	install -D -m 644 cafe.ron "$$to/share/doc/cafe/examples/cafe.ron"; \
+	install -d '$(DESTDIR)$(SYSCONFDIR)/cafe/conf.d'; \
+	if [ ! -e '$(DESTDIR)$(SYSCONFDIR)/cafe/cafe.ron' ]; then \
+	    install -m 644 systemd/cafe.ron '$(DESTDIR)$(SYSCONFDIR)/cafe/cafe.ron'; \
+	fi; \
+	echo "installed in $$to; the services go into $(SYSCONFDIR)/cafe/cafe.ron"
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then \
+	    systemd-sysusers cafe.conf; systemd-tmpfiles --create cafe.conf; systemctl daemon-reload; \
+	    echo "start it now and with the machine: systemctl enable --now cafe"; \
+	fi
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` installed, but for the config, the state and the logs
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ] && systemctl is-active --quiet cafe; then \
+	    echo "cafe runs: systemctl disable --now cafe" >&2; exit 1; \
+	fi
+	@cd '$(DESTDIR)$(PREFIX)' && rm -f bin/cafe lib/systemd/system/cafe.service lib/sysusers.d/cafe.conf \
+	    lib/tmpfiles.d/cafe.conf share/man/man1/cafe.1.gz share/bash-completion/completions/cafe \
+	    share/zsh/site-functions/_cafe share/fish/vendor_completions.d/cafe.fish share/doc/cafe/examples/cafe.ron
+
+.PHONY: deb
+deb: prerequisites ## build a Debian package, in target/debian/
+	@if ! cargo deb --version >/dev/null 2>&1; then \
+	    echo "a Debian package is made by cargo-deb: cargo install --locked cargo-deb" >&2; exit 1; \
+	fi
+	@$(MAKE) --no-print-directory install BINARY='$(BINARY)' DESTDIR=target/package PREFIX=/usr
+	cargo deb --locked --no-build --no-strip
 
 .PHONY: clean
 clean: ## remove what was built

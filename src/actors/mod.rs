@@ -44,8 +44,47 @@ pub(crate) struct Parts {
     pub(crate) context: Arc<services::Context>,
     /// Log notices, from the pump's thread.
     pub(crate) notices: pump::Notices,
-    /// Set to `true` to end the daemon.
-    pub(crate) shutdown: Arc<watch::Sender<bool>>,
+    /// Ends the daemon.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Why the daemon ends, and with which exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) because: String,
+    pub(crate) code: u8,
+}
+
+/// Ends the daemon; the first reason stays. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shutdown(Arc<watch::Sender<Option<Ending>>>);
+
+impl Shutdown {
+    /// Begins the end; `false` when it has begun already.
+    pub(crate) fn begin(&self, ending: Ending) -> bool {
+        self.0.send_if_modified(|begun| {
+            let first = begun.is_none();
+            begun.get_or_insert(ending);
+            first
+        })
+    }
+
+    /// Whether the end has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Waits until the end begins. Safe to cancel.
+    pub(crate) async fn begun(&self) -> Ending {
+        let mut receiver = self.0.subscribe();
+        loop {
+            if let Some(ending) = receiver.borrow_and_update().clone() {
+                return ending;
+            }
+            // The sender is ours, so it is there.
+            let _ = receiver.changed().await;
+        }
+    }
 }
 
 /// The running tree.
@@ -151,6 +190,7 @@ fn services_child(
 ) -> ChildSpec {
     let (machine, bus) = (parts.context.clone(), bus.clone());
     let (services, keeper) = (services.clone(), keeper.clone());
+    let shutdown = parts.shutdown.clone();
     ChildSpec::worker("services", move |context| {
         services.board().attach_to(&context.branch);
         let options = services::Options {
@@ -159,6 +199,7 @@ fn services_child(
             context: machine.clone(),
             handle: services.clone(),
             bus: bus.clone(),
+            shutdown: shutdown.clone(),
         };
         async move { Ok(context.spawn(Services, options).await?) }
     })

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorCell;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::bus::Bus;
 use super::listeners;
 use super::logs::pump::Notices;
 use super::services::{Context, Verb};
-use super::{Parts, Root, start};
+use super::{Parts, Root, Shutdown, start};
 use crate::config;
 use crate::logs::{Limits, Options, Pump};
 use crate::net::control::{self, Client};
@@ -54,7 +54,7 @@ impl World {
             Context::new(&config, pump.clone(), listeners::Handle::new()).expect("sets up"),
         );
         let bus = Bus::default();
-        let shutdown = Arc::new(watch::channel(false).0);
+        let shutdown = Shutdown::default();
         let parts = Parts { config, context: context.clone(), notices, shutdown };
         let root = start(parts, bus.clone()).await.expect("starts");
         let world = Self { root, bus, pump, context, directory };

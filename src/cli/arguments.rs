@@ -108,6 +108,9 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the services of a config file, in the foreground
+    ///
+    /// Ends with 0 when it was told to, after all services; with the exit code of a `significant` service that ended; with
+    /// 2 when the config has errors.
     Run(RunArguments),
     /// What runs and what does not, and why
     #[command(visible_alias = "ps", visible_alias = "ls")]

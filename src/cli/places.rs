@@ -11,9 +11,11 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The daemon's socket: as named, or where a daemon of this user listens by default.
+/// The daemon's socket: as named, or where a daemon of this user listens by default, or else that of the machine: its
+/// group may use it.
 pub(super) fn socket(named: Option<PathBuf>) -> PathBuf {
-    named.unwrap_or_else(|| defaults::socket(&variable))
+    let usual = || [defaults::socket(&variable), PathBuf::from(defaults::MACHINE_SOCKET)];
+    named.unwrap_or_else(|| first_there(&usual()))
 }
 
 /// The config file: as named, or the first that is there of `./cafe.ron`, the user's, the machine's.

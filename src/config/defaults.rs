@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use nix::unistd::Uid;
 
+/// The control socket of a daemon of root.
+pub const MACHINE_SOCKET: &str = "/run/cafe/control.sock";
+
 type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// The control socket: `/run/cafe/control.sock`, or `$XDG_RUNTIME_DIR/cafe/control.sock`, or
@@ -27,7 +30,7 @@ pub(super) fn parallel_starts() -> usize {
 
 fn socket_of(user: Uid, environment: Environment<'_>) -> PathBuf {
     if user.is_root() {
-        return PathBuf::from("/run/cafe/control.sock");
+        return PathBuf::from(MACHINE_SOCKET);
     }
     let directory = absolute(environment, "XDG_RUNTIME_DIR").map(|path| path.join("cafe"));
     directory.unwrap_or_else(|| temporary(user)).join("control.sock")

@@ -43,6 +43,9 @@ pub struct Daemon {
     pub logs: LogTotal,
     /// Whether to use cgroups where they are delegated to cafe.
     pub cgroups: bool,
+    /// Longest time for everything to stop when cafe ends. None: as long as the services have, or what suits a
+    /// container where cafe is process 1.
+    pub stop_timeout: Option<Duration>,
 }
 
 /// Who may reach the daemon, and where.
@@ -110,7 +113,7 @@ pub struct Service {
     pub intensity: Intensity,
     /// Run when the service gives up.
     pub on_give_up: Option<Box<Hook>>,
-    /// Its end may end its group (`auto_shutdown`).
+    /// Its end for good ends its group (by `auto_shutdown`) or, in no group, cafe.
     pub significant: bool,
     /// How it is stopped.
     pub stop: Stop,

@@ -144,6 +144,7 @@ pub(super) fn daemon(daemon: &Daemon) -> Map<String, Value> {
             "min_free": format!("{}%", daemon.logs.min_free_percent),
         },
         "cgroups": daemon.cgroups,
+        "stop_timeout": daemon.stop_timeout.map(exact_duration),
     }))
 }
 

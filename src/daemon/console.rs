@@ -9,6 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::journal;
 use crate::actors::bus::Bus;
 use crate::actors::listeners;
 use crate::cli::{ColorChoice, RunOptions};
@@ -32,12 +33,13 @@ pub(super) fn init(options: &RunOptions) {
     };
     let asked = std::env::var("CAFE_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
     let filter = asked.unwrap_or_else(|| Targets::new().with_target("cafe", level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(colored(options))
-        .with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     // Set already only in a test that runs two daemons in one process.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = match journal::takes_stderr() {
+        true => registry.with(lines.event_format(journal::Lines).with_ansi(false)).try_init(),
+        false => registry.with(lines.with_ansi(colored(options)).with_target(false)).try_init(),
+    };
 }
 
 /// Whether stderr takes colours.
@@ -101,7 +103,7 @@ impl Console {
 pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
     let mut live = bus.subscribe(None).live;
     let (finish, mut finished) = oneshot::channel();
-    let (color, quiet) = (colored(options), options.quiet);
+    let (style, quiet) = (Style::of(options), options.quiet);
     let task = task::spawn("console", async move {
         let mut lines = String::new();
         loop {
@@ -111,7 +113,7 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
                 _ = &mut finished => return,
             };
             match event {
-                Ok(event) if !quiet => lines.push_str(&line_of(&event, color)),
+                Ok(event) if !quiet => lines.push_str(&line_of(&event, style)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     let _ = writeln!(lines, "({missed} events not printed)");
@@ -128,10 +130,32 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
     Console { task, finish }
 }
 
-fn line_of(event: &Event, color: bool) -> String {
-    let time = event.at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f");
+/// For whom lines are written.
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    Colored,
+    Plain,
+    /// The journal has the time already, and wants to know how bad it is.
+    Journal,
+}
+
+impl Style {
+    fn of(options: &RunOptions) -> Self {
+        match (journal::takes_stderr(), colored(options)) {
+            (true, _) => Self::Journal,
+            (false, true) => Self::Colored,
+            (false, false) => Self::Plain,
+        }
+    }
+}
+
+fn line_of(event: &Event, style: Style) -> String {
     let text = event.kind.describe();
-    let style = match &event.kind {
+    if matches!(style, Style::Journal) {
+        return journal::line(journal::priority_of(&event.kind), &text);
+    }
+    let time = event.at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f");
+    let color = match &event.kind {
         Kind::State { to, .. } => match to {
             State::Running | State::Ready | State::Done => "\x1b[32m",
             State::Failed => "\x1b[1;31m",
@@ -143,8 +167,8 @@ fn line_of(event: &Event, color: bool) -> String {
         }
         _ => "",
     };
-    match color && !style.is_empty() {
-        true => format!("{time} {style}{text}\x1b[0m\n"),
-        false => format!("{time} {text}\n"),
+    match style {
+        Style::Colored if !color.is_empty() => format!("{time} {color}{text}\x1b[0m\n"),
+        _ => format!("{time} {text}\n"),
     }
 }

@@ -1,6 +1,7 @@
 //! The boot story: config, state directory, tree, wait, end. Contains no logic of its own.
 
 mod console;
+mod journal;
 mod manager;
 
 use std::path::{Path, PathBuf};
@@ -9,11 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
 
 use crate::actors::bus::Bus;
 use crate::actors::logs::pump::Notices;
-use crate::actors::{self, Parts, Root, listeners, services};
+use crate::actors::{self, Ending, Parts, Root, Shutdown, listeners, services};
 use crate::cli::RunOptions;
 use crate::config::{self, Config, Problems};
 use crate::logs;
@@ -30,6 +30,9 @@ const START_RUSH: Duration = Duration::from_secs(1);
 
 /// Exit code for a config that is not valid.
 const BAD_CONFIG: u8 = 2;
+
+/// Longest time for everything to stop as process 1: `docker stop` kills after 10 s, and the last lines need a moment.
+const CONTAINER_STOP: Duration = Duration::from_secs(8);
 
 /// Longest time for the last lines to be written at the end.
 const LOGS_WITHIN: Duration = Duration::from_secs(20);
@@ -56,7 +59,7 @@ pub fn run(options: &RunOptions) -> ExitCode {
         ended
     });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             console::failure(&error);
             ExitCode::FAILURE
@@ -88,7 +91,7 @@ async fn serve(
     config: Arc<Config>,
     options: &RunOptions,
     passed: Vec<Passed>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u8> {
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
     let _lock = os::lock::Lock::acquire(state_dir)?;
@@ -97,7 +100,7 @@ async fn serve(
 
     let bus = Bus::default();
     let console = console::follow(&bus, options);
-    let (shutdown, mut told_to_end) = watch::channel(false);
+    let shutdown = Shutdown::default();
     let (notify, notices) = Notices::channel();
     let pump = start_pump(&config, notify)?;
     let listeners = listeners::Handle::new();
@@ -107,7 +110,7 @@ async fn serve(
         config: config.clone(),
         context: context.clone(),
         notices,
-        shutdown: Arc::new(shutdown),
+        shutdown: shutdown.clone(),
     };
     let root = actors::start(parts, bus.clone()).await.context("cannot start")?;
     let started =
@@ -119,7 +122,7 @@ async fn serve(
         let _ = tokio::task::spawn_blocking(os::memory::give_back).await;
     });
 
-    wait_for_end(&mut signals, &mut told_to_end, &root, &bus).await;
+    let code = wait_for_end(&mut signals, &shutdown, &root, &bus).await;
     manager::say(&[Notice::Stopping]);
     end(root, &mut signals, &bus).await;
     drop((manager, rest));
@@ -131,18 +134,15 @@ async fn serve(
         Err(_) => tracing::error!("the file system of the logs hangs: ending without it"),
     }
     console.finish().await;
-    Ok(())
+    Ok(code)
 }
 
-/// Until a signal or `cafe shutdown` ends the daemon; a hang-up reads the config again.
-async fn wait_for_end(
-    signals: &mut Signals,
-    told_to_end: &mut watch::Receiver<bool>,
-    root: &Root,
-    bus: &Bus,
-) {
+/// Until a signal, `cafe shutdown` or a significant service ends the daemon; a hang-up reads the config again. Gives
+/// the exit code.
+async fn wait_for_end(signals: &mut Signals, shutdown: &Shutdown, root: &Root, bus: &Bus) -> u8 {
+    let by_signal = |name: &str| Ending { because: name.to_owned(), code: 0 };
     loop {
-        let reason = tokio::select! {
+        let ending = tokio::select! {
             signal = signals.next() => match signal {
                 Request::Reload => {
                     manager::say(&[Notice::Reloading]);
@@ -151,24 +151,46 @@ async fn wait_for_end(
                     manager::say(&[Notice::Ready]);
                     continue;
                 }
-                Request::Terminate => "SIGTERM",
-                Request::Interrupt => "SIGINT",
+                Request::Terminate => by_signal("SIGTERM"),
+                Request::Interrupt => by_signal("SIGINT"),
                 Request::User1 | Request::User2 => continue,
             },
-            _ = told_to_end.wait_for(|told| *told) => "cafe shutdown",
+            ending = shutdown.begun() => ending,
         };
-        bus.publish(Kind::Daemon { message: format!("stopping everything: {reason}") });
-        return;
+        // Now, if it was a signal: the status says that it is ending.
+        shutdown.begin(ending.clone());
+        bus.publish(Kind::Daemon { message: format!("stopping everything: {}", ending.because) });
+        return ending.code;
     }
+}
+
+/// How long everything may take to stop, if that is limited.
+fn time_to_stop(config: &Config) -> Option<Duration> {
+    let process_1 = std::process::id() == 1;
+    config.daemon.stop_timeout.or_else(|| process_1.then_some(CONTAINER_STOP))
 }
 
 /// Stops the services in order, then the tree.
 async fn end(root: Root, signals: &mut Signals, bus: &Bus) {
     let services = root.services.clone();
+    let limit = time_to_stop(&root.keeper.config());
+    let mut out_of_time = std::pin::pin!(async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    });
+    let mut hurried = false;
     let mut stopping = std::pin::pin!(services.shutdown());
     loop {
         tokio::select! {
             () = &mut stopping => break,
+            () = &mut out_of_time, if !hurried => {
+                hurried = true;
+                let message = "out of time: killing what still runs".to_owned();
+                bus.publish(Kind::Daemon { message });
+                services.hurry();
+            }
             signal = signals.next() => {
                 if matches!(signal, Request::Interrupt | Request::Terminate) {
                     let message = "still stopping; each service has its own time limit".to_owned();

@@ -33,6 +33,20 @@ impl Cause {
     pub fn is_normal(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// As a shell has it in `$?`: the code, 128 and the signal, or 127 for what could not be started.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        // Of a code the kernel keeps eight bits.
+        let low = |number: i32| number.to_le_bytes()[0];
+        match self {
+            Self::Code(code) => low(code),
+            Self::Signal { signal, .. } => low(signal).saturating_add(128),
+            Self::OutOfMemory => 128 + 9,
+            Self::NotStarted => 127,
+            Self::Unknown => 1,
+        }
+    }
 }
 
 impl fmt::Display for Cause {
@@ -114,9 +128,26 @@ pub struct PostMortem {
     pub last_lines: Vec<String>,
 }
 
+/// The trigger of an end that nobody asked for.
+pub const BY_ITSELF: &str = "ended by itself";
+
+impl PostMortem {
+    /// The code with which a program ends that ends because of it. One that was ended for a fault and left politely
+    /// did not succeed.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.cause.exit_code() {
+            0 if !self.trigger.starts_with(BY_ITSELF) => 1,
+            code => code,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cause, signal_name, signal_number};
+    use jiff::Timestamp;
+
+    use super::{BY_ITSELF, Cause, PostMortem, signal_name, signal_number};
 
     #[test]
     fn signals_are_read_and_shown_by_name() {
@@ -128,6 +159,42 @@ mod tests {
         assert_eq!(signal_number("65"), None);
         assert_eq!(signal_name(9), "SIGKILL");
         assert_eq!(signal_name(40), "signal 40");
+    }
+
+    #[test]
+    fn codes_are_those_of_a_shell() {
+        let signal = |signal| Cause::Signal { signal, core: false };
+        for (cause, code) in [
+            (Cause::Code(0), 0),
+            (Cause::Code(42), 42),
+            (Cause::Code(255), 255),
+            (signal(15), 143),
+            (signal(64), 192),
+            (Cause::OutOfMemory, 137),
+            (Cause::NotStarted, 127),
+            (Cause::Unknown, 1),
+        ] {
+            assert_eq!(cause.exit_code(), code, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_polite_end_for_a_fault_is_no_success() {
+        let ended = |trigger: &str, code| PostMortem {
+            generation: 1,
+            pid: Some(2),
+            at: Timestamp::UNIX_EPOCH,
+            cause: Cause::Code(code),
+            run_ms: 0,
+            usage: None,
+            trigger: trigger.to_owned(),
+            pulled_down: Vec::new(),
+            last_lines: Vec::new(),
+        };
+        assert_eq!(ended(BY_ITSELF, 0).exit_code(), 0);
+        assert_eq!(ended("ended by itself; also ended: 1 process left behind", 0).exit_code(), 0);
+        assert_eq!(ended("not ready within 30s", 0).exit_code(), 1);
+        assert_eq!(ended("not ready within 30s", 7).exit_code(), 7);
     }
 
     #[test]

@@ -8,13 +8,12 @@ use axum::body::Bytes;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
 
 use super::keeper;
 use super::lines;
 use super::outcome::Watch;
 use crate::actors::bus::Bus;
-use crate::actors::services;
+use crate::actors::{Ending, Shutdown, services};
 use crate::config;
 use crate::logs::Pump;
 use crate::net::api::{Access, Answer, Backend, Counters, Feed};
@@ -38,8 +37,8 @@ pub(crate) struct Api {
     pub(crate) started: Instant,
     pub(crate) pump: Pump,
     pub(crate) log_dir: PathBuf,
-    /// Set to `true` to end the daemon.
-    pub(crate) shutdown: Arc<watch::Sender<bool>>,
+    /// Ends the daemon.
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Api {
@@ -60,7 +59,7 @@ impl Api {
             config_revision: config.revision.clone(),
             config_error: self.keeper.last_error(),
             logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
-            stopping: *self.shutdown.borrow(),
+            stopping: self.shutdown.has_begun(),
         }
     }
 
@@ -240,8 +239,11 @@ impl Backend for Api {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         self.audit(who, format!("shutdown{why}"));
         Box::pin(async move {
-            let begun = self.shutdown.send(true);
-            begun.map_err(|_| Problem::new(Code::Conflict, "the daemon is ending already"))
+            let ending = Ending { because: "cafe shutdown".to_owned(), code: 0 };
+            match self.shutdown.begin(ending) {
+                true => Ok(()),
+                false => Err(Problem::new(Code::Conflict, "the daemon is ending already")),
+            }
         })
     }
 }

@@ -374,7 +374,11 @@ fn single_spec(service: &config::Service) -> Spec {
     Spec {
         strategy: Strategy::OneForOne,
         intensity: service.intensity,
-        auto_shutdown: AutoShutdown::Never,
+        // What ends then is cafe.
+        auto_shutdown: match service.significant {
+            true => AutoShutdown::AnySignificant,
+            false => AutoShutdown::Never,
+        },
         boot: Boot::Retry,
         parallel_stop: false,
         parallel_start: false,

@@ -95,6 +95,12 @@ impl Handle {
         }
     }
 
+    /// What is being stopped is killed, and so is what is still to be stopped, in order.
+    pub(crate) fn hurry(&self) {
+        // Between two incarnations of the supervisor the time limit of each service holds.
+        let _ = self.mailbox.tell(Msg::Hurry);
+    }
+
     /// Stops everything in order; returns when nothing is left.
     pub(crate) async fn shutdown(&self) {
         // Each service has its own deadline, after which it is killed; a supervisor that is just being

@@ -33,6 +33,7 @@ use self::board::Board;
 use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
+use super::Shutdown;
 use super::bus::Bus;
 use crate::config::{self, Config};
 use crate::supervision::mailbox::Reply;
@@ -53,6 +54,8 @@ pub(crate) enum Msg {
     LineMatched { service: Name, generation: u64, line: String },
     /// A sign of life is wanted.
     Ping(oneshot::Sender<()>),
+    /// There is no more time to end politely: what runs is killed, and so is what is stopped from here on.
+    Hurry,
     /// Everything must end; answered when nothing runs.
     Shutdown { reply: Reply<()> },
     /// What became of a service.
@@ -73,6 +76,8 @@ pub(crate) struct Options {
     pub(crate) context: Arc<Context>,
     pub(crate) handle: Handle,
     pub(crate) bus: Bus,
+    /// Ends the daemon, when a significant service ended.
+    pub(crate) shutdown: Shutdown,
 }
 
 /// The actor; its state is [`State`].
@@ -87,6 +92,7 @@ pub(crate) struct State {
     context: Arc<Context>,
     board: Board,
     bus: Bus,
+    shutdown: Shutdown,
     roster: Roster,
     /// Boxed, as a map of increasing keys is half empty.
     members: BTreeMap<MemberId, Box<Member>>,
@@ -97,6 +103,8 @@ pub(crate) struct State {
     origin: Instant,
     alarm: Option<(Duration, Task)>,
     waiting_for_end: Vec<Reply<()>>,
+    /// Nothing has time to end politely any more.
+    hurried: bool,
 }
 
 /// A service as its supervisor knows it.
@@ -146,12 +154,14 @@ impl Actor for Services {
             context: options.context,
             board: options.handle.board().clone(),
             bus: options.bus,
+            shutdown: options.shutdown,
             members: BTreeMap::new(),
             actors: HashMap::new(),
             successors: HashMap::new(),
             origin: Instant::now(),
             alarm: None,
             waiting_for_end: Vec::new(),
+            hurried: false,
         };
         state.begin(&options.config).await?;
         Ok(state)
@@ -191,6 +201,10 @@ impl Actor for Services {
             Msg::Ping(reply) => {
                 // Whoever asked may have stopped waiting.
                 let _ = reply.send(());
+            }
+            Msg::Hurry => {
+                state.hurried = true;
+                state.members.values().for_each(|member| member.handle.hurry());
             }
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
@@ -278,6 +292,9 @@ impl State {
                         if shutdown { "cafe is stopping" } else { "stopped with its group" };
                     let reason = reason.unwrap_or_else(|| fallback.to_owned());
                     member.handle.stop(reason);
+                    if self.hurried {
+                        member.handle.hurry();
+                    }
                 }
             }
             Command::Retired(id) => self.retired(id).await?,

@@ -23,6 +23,7 @@ pub(super) fn read(reader: &mut Reader<'_>, documents: &mut [Fields]) -> Daemon 
         parallel_starts: defaults::parallel_starts(),
         logs: LogTotal { max_total: 1 << 30, min_free_percent: 10 },
         cgroups: true,
+        stop_timeout: None,
     };
     let mut seen = BTreeMap::new();
     for document in documents {
@@ -41,6 +42,9 @@ pub(super) fn read(reader: &mut Reader<'_>, documents: &mut [Fields]) -> Daemon 
         }
         if let Some(place) = once("cgroups", reader) {
             daemon.cgroups = reader.boolean(place).unwrap_or_default();
+        }
+        if let Some(place) = once("stop_timeout", reader) {
+            daemon.stop_timeout = value::duration(reader, place);
         }
     }
     daemon

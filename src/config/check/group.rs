@@ -1,10 +1,10 @@
-//! Groups: their members exist, belong to one group, and are significant only where that means something.
+//! Groups: their members exist and belong to one group. Services are significant only where that means something.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::fields::Fields;
-use super::super::model::Group;
+use super::super::model::{Group, Kind};
 use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
@@ -87,15 +87,20 @@ pub(super) fn check_members(reader: &mut Reader<'_>, drafts: &Drafts, groups: &G
         }
         let Some(place) = draft.significant else { continue };
         let group = group_of.get(name).and_then(|(group, _)| groups.get(*group));
-        let ends_group = group.is_some_and(|it| it.group.auto_shutdown != AutoShutdown::Never);
-        if !ends_group {
-            let message = "`significant` needs a group with `auto_shutdown`";
-            reader.error(Code::InvalidValue, place, message);
+        if group.is_some_and(|it| it.group.auto_shutdown == AutoShutdown::Never) {
+            let message = "`significant` in a group needs the `auto_shutdown` of that group";
+            let hint = "in no group, its end is the end of cafe".to_owned();
+            reader.error_with(Code::InvalidValue, place, message, hint);
         }
-        if draft.service.restart == Restart::Permanent {
+        let gives_up = group.is_none() && draft.service.intensity.then == OnLimit::GiveUp;
+        if draft.service.restart == Restart::Permanent && !gives_up {
             let message = "a significant service must be `transient` or `temporary`";
             let hint = "a permanent one never ends by itself".to_owned();
             reader.error_with(Code::InvalidValue, place, message, hint);
+        }
+        if matches!(draft.service.kind, Kind::Timer { .. }) {
+            let message = "a timer cannot be significant: it waits for its next run for ever";
+            reader.error(Code::InvalidValue, place, message);
         }
     }
 }

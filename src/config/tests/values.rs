@@ -1,6 +1,6 @@
 //! Values that are refused, field by field.
 
-use super::{errors, service_error, with_service};
+use super::{errors, loaded, service_error, with_service};
 
 #[test]
 fn values_of_a_service_are_checked() {
@@ -94,8 +94,12 @@ fn values_of_a_service_are_checked() {
             "C004 only a daemon may be `permanent`: others are meant to end (use `transient` to try again after a failure; its kind is at /srv/app/cafe.ron:1:51)",
         ),
         (
-            "significant: true, restart: transient",
-            "C004 `significant` needs a group with `auto_shutdown`",
+            "significant: true",
+            "C004 a significant service must be `transient` or `temporary` (a permanent one never ends by itself)",
+        ),
+        (
+            "significant: true, kind: timer(\"every 1m\")",
+            "C004 a timer cannot be significant: it waits for its next run for ever",
         ),
         ("after: [\"web\"]", "C006 service `web` waits for itself"),
         ("after: [\"wbe\"]", "C007 there is no service `wbe` (did you mean `web`?)"),
@@ -161,14 +165,33 @@ fn groups_are_checked() {
 
 #[test]
 fn significant_services_end() {
-    let text = "Cafe(services: { \"a\": (command: [\"a\"], significant: true) },
-        groups: { \"g\": (services: [\"a\"], auto_shutdown: any_significant) })";
+    let of = |fields: &str, auto_shutdown: &str| {
+        format!(
+            "Cafe(services: {{ \"a\": (command: [\"a\"], significant: true{fields}) }},
+        groups: {{ \"g\": (services: [\"a\"], auto_shutdown: {auto_shutdown}) }})"
+        )
+    };
+    let permanent = "C004 1:53 a significant service must be `transient` or `temporary` (a permanent one never ends by itself)";
+    assert_eq!(errors(&of("", "any_significant")), [permanent]);
+    // The group may give up, and that is another end.
+    let gives_up = ", intensity: (then: give_up)";
+    assert_eq!(errors(&of(gives_up, "any_significant")), [permanent]);
     assert_eq!(
-        errors(text),
+        errors(&of(", restart: transient", "never")),
         [
-            "C004 1:53 a significant service must be `transient` or `temporary` (a permanent one never ends by itself)"
+            "C004 1:53 `significant` in a group needs the `auto_shutdown` of that group (in no group, its end is the end of cafe)"
         ]
     );
+}
+
+#[test]
+fn a_significant_service_of_no_group_ends_or_gives_up() {
+    for fields in ["restart: transient", "kind: oneshot", "intensity: (then: give_up)"] {
+        let config = loaded(&format!(
+            "Cafe(services: {{ \"a\": (command: [\"a\"], significant: true, {fields}) }})"
+        ));
+        assert!(config.services["a"].significant);
+    }
 }
 
 #[test]

@@ -81,21 +81,34 @@ impl Cafe {
 
     /// As [`Cafe::boot`], by a program that becomes the daemon.
     pub(crate) async fn boot_by(&mut self, wrapper: &[&str]) {
-        let mut daemon = self.spawn_by(wrapper);
-        let client = self.client.clone();
+        self.launch_by(wrapper);
+        self.answers().await;
+    }
+
+    /// Runs `cafe run` and waits for nothing.
+    pub(crate) fn launch(&mut self) {
+        self.launch_by(&[]);
+    }
+
+    fn launch_by(&mut self, wrapper: &[&str]) {
+        self.daemon = Some(self.spawn_by(wrapper));
+        self.killed = false;
+    }
+
+    /// Waits until the daemon answers.
+    pub(crate) async fn answers(&mut self) {
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
-            while client.status(None).await.is_err() {
+            while self.client.status(None).await.is_err() {
                 ticks.tick().await;
-                if let Some(status) = daemon.try_wait().expect("own child") {
+                let ended = self.daemon.as_mut().and_then(|it| it.try_wait().expect("own child"));
+                if let Some(status) = ended {
                     panic!("the daemon ended instead of answering: {status}\n{}", self.console());
                 }
             }
         };
         let answered = tokio::time::timeout(DEADLINE, answers).await;
-        self.daemon = Some(daemon);
-        self.killed = false;
-        assert!(answered.is_ok(), "the daemon does not answer");
+        assert!(answered.is_ok(), "the daemon does not answer: {}", self.console());
     }
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
@@ -103,7 +116,8 @@ impl Cafe {
         self.spawn_by(&[])
     }
 
-    fn spawn_by(&self, wrapper: &[&str]) -> Child {
+    /// The same, with a program and its arguments in front.
+    pub(crate) fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
         self.command_by(wrapper)

@@ -28,6 +28,22 @@ pub(super) fn kill_marked(pid: u32, state_id: &str) {
     }
 }
 
+/// The process 1 of a container, out here: the only child of the unshare(1) that made it.
+pub(crate) fn process_1(unshare: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"));
+    children.ok()?.trim().parse().ok()
+}
+
+/// Ends a container with all in it, and waits until nothing is left: unshare(1) ends after its child, and that only after
+/// all the others.
+pub(crate) fn end_container(unshare: &mut std::process::Child) {
+    match process_1(unshare.id()) {
+        Some(init) => kill(init, Signal::SIGKILL),
+        None => drop(unshare.kill()),
+    }
+    let _ = unshare.wait();
+}
+
 /// A descriptor of a process; none when it has ended and was waited for.
 pub(super) fn open(pid: u32) -> Option<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)?;

@@ -13,7 +13,7 @@ mod wait;
 mod web;
 
 pub(crate) use daemon::{Cafe, program};
-pub(crate) use machine::{is_gone, kill};
+pub(crate) use machine::{end_container, is_gone, kill, process_1};
 pub(crate) use notifier::notifier_in;
 pub(crate) use output::{Told, is_installed, root, skip, told};
 pub(crate) use script::{IDLE, sh};

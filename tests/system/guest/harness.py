@@ -106,28 +106,8 @@ class Cafe:
         return directory / service
 
 
-class Unit(Cafe):
-    """cafe as a unit of systemd. Each has its own name: a new one needs no `daemon-reload`, which takes seconds."""
-
-    numbers = itertools.count(1)
-
-    def __init__(self, services, settings):
-        self.name = f"cafe-{next(self.numbers)}-{os.getpid()}.service"
-        super().__init__(services, f"/run/{self.name}")
-        settings = {
-            "Type": "notify",
-            "Delegate": "yes",
-            "ExecStart": f"{CAFE} run -v {self.config}",
-            "TimeoutStartSec": f"{PATIENCE}s",
-            "TimeoutStopSec": f"{PATIENCE}s",
-            **settings,
-        }
-        lines = "".join(f"{key}={value}\n" for key, value in settings.items())
-        self.file = Path("/run/systemd/system") / self.name
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        if "User" in settings:
-            shutil.chown(self.directory, settings["User"])
-        self.file.write_text(f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{lines}")
+class Systemd(Cafe):
+    """cafe as a unit of systemd, and what systemd knows of it."""
 
     def systemctl(self, *arguments, check=True):
         done = subprocess.run(
@@ -151,13 +131,37 @@ class Unit(Cafe):
         """A property that systemd knows of the unit."""
         return self.systemctl("show", "--value", f"--property={name}", self.name).strip()
 
-    def journal(self):
+    def journal(self, *arguments):
         """What the unit wrote, and systemd of it."""
-        command = ["journalctl", "--no-pager", "--output=cat", f"--unit={self.name}"]
+        command = ["journalctl", "--no-pager", "--output=cat", f"--unit={self.name}", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def own_cgroup(self):
         return CGROUPS / "system.slice" / self.name
+
+
+class Unit(Systemd):
+    """A unit of our own. Each has its own name: a new one needs no `daemon-reload`, which takes seconds."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, services, settings):
+        self.name = f"cafe-{next(self.numbers)}-{os.getpid()}.service"
+        super().__init__(services, f"/run/{self.name}")
+        settings = {
+            "Type": "notify",
+            "Delegate": "yes",
+            "ExecStart": f"{CAFE} run -v {self.config}",
+            "TimeoutStartSec": f"{PATIENCE}s",
+            "TimeoutStopSec": f"{PATIENCE}s",
+            **settings,
+        }
+        lines = "".join(f"{key}={value}\n" for key, value in settings.items())
+        self.file = Path("/run/systemd/system") / self.name
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if "User" in settings:
+            shutil.chown(self.directory, settings["User"])
+        self.file.write_text(f"[Unit]\nStartLimitIntervalSec=0\n[Service]\n{lines}")
 
     def remove(self):
         """Ends all of it, whatever its settings leave."""

@@ -43,7 +43,7 @@ class Machine:
             "-serial", f"file:{self._console}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=cafe.agent",
             "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
-            "-device", "virtio-rng-pci", "-no-reboot",
+            "-device", "virtio-rng-pci",
         ]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
@@ -60,11 +60,29 @@ class Machine:
         """Waits until it listens."""
         if self._answer(BOOT_TIMEOUT, None) != "ready":
             raise Failure("the machine said something else than that it is ready")
+        self._mount()
 
     def run(self, command, timeout, show):
         """Runs one line of shell; `show` gets its output as it comes. Returns the exit code."""
         self._port.sendall(command.encode() + b"\n")
-        return int(self._answer(timeout, show))
+        verdict = self._answer(timeout, show)
+        if verdict == "ready":
+            raise Failure(self._described("it has started again by itself"))
+        return int(verdict)
+
+    def reboot(self):
+        """Has it end in order and waits until it listens again."""
+        self._port.sendall(b"systemctl reboot\n")
+        # First it may still say that it was told to.
+        while self._answer(END_TIMEOUT + BOOT_TIMEOUT, None) != "ready":
+            pass
+        self._mount()
+
+    def _mount(self):
+        """Has the second disk in its place: the machine listens without waiting for it."""
+        said = []
+        if self.run("mountpoint --quiet /mnt || mount /mnt || mountpoint --quiet /mnt", END_TIMEOUT, said.append) != 0:
+            raise Failure(self._described("\n".join(["its second disk cannot be mounted:", *said])))
 
     def console(self):
         """What the kernel and systemd wrote so far."""

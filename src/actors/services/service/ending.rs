@@ -52,7 +52,7 @@ impl State {
     }
 
     pub(super) fn send_stop(&mut self, myself: &ActorRef<Msg>) {
-        let stop = self.config.stop;
+        let (stop, timeout) = (self.config.stop, self.stop_timeout());
         let Some(instance) = self.instance.as_mut() else { return };
         instance.stop_began = Some(Instant::now());
         if let Some(family) = &instance.family
@@ -67,7 +67,22 @@ impl State {
             let _ = child.signal(stop.signal);
         }
         self.report(Report::Stopping);
-        self.set_stop_deadline(myself, stop.timeout);
+        self.set_stop_deadline(myself, timeout);
+    }
+
+    /// How long a stop may take.
+    fn stop_timeout(&self) -> Duration {
+        if self.hurried { Duration::ZERO } else { self.config.stop.timeout }
+    }
+
+    /// Whatever ends has no more time, and neither has what will be told to.
+    pub(super) fn hurry(&mut self, myself: &ActorRef<Msg>) {
+        self.hurried = true;
+        match self.instance.as_ref().map(|instance| (instance.phase, &instance.exit)) {
+            Some((Phase::Stopping, _)) => self.set_stop_deadline(myself, Duration::ZERO),
+            Some((Phase::Clearing, Some(_))) => self.clear(myself, Duration::ZERO),
+            _ => {}
+        }
     }
 
     pub(super) fn set_stop_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
@@ -82,12 +97,17 @@ impl State {
 
     /// The stop took too long: everything is killed.
     pub(super) fn stop_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
-        let timeout = crate::types::unit::show_duration(self.config.stop.timeout);
+        let late = match self.hurried {
+            true => "; killed, as cafe itself was out of time".to_owned(),
+            false => {
+                let timeout = crate::types::unit::show_duration(self.config.stop.timeout);
+                format!("; still there after {timeout}, killed")
+            }
+        };
         let Some(instance) = self.current(generation) else { return };
         match instance.phase {
             Phase::Stopping => {
-                let trigger = instance.trigger.get_or_insert_default();
-                trigger.push_str(&format!("; still there after {timeout}, killed"));
+                instance.trigger.get_or_insert_default().push_str(&late);
                 self.clear(myself, Duration::ZERO);
             }
             // What is left has its own deadline.
@@ -104,7 +124,7 @@ impl State {
         child: &Arc<Child>,
         exit: Box<Exit>,
     ) {
-        let timeout = self.config.stop.timeout;
+        let timeout = self.stop_timeout();
         let Some(instance) = self.current_of(generation, child) else { return };
         instance.exit = Some(exit);
         instance.phase = Phase::Clearing;

@@ -17,7 +17,7 @@ use crate::os::pidfd::Exit;
 use crate::os::process::{self, Account, Child};
 use crate::supervision::task::{self, Task};
 use crate::types::error::chain;
-use crate::types::exit::{Cause, PostMortem};
+use crate::types::exit::{BY_ITSELF, Cause, PostMortem};
 
 /// Where an incarnation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Instance {
     }
 
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
-        let mut trigger = self.trigger.clone().unwrap_or_else(|| "ended by itself".to_owned());
+        let mut trigger = self.trigger.clone().unwrap_or_else(|| BY_ITSELF.to_owned());
         if self.left_behind > 0 {
             let processes = if self.left_behind == 1 { "process" } else { "processes" };
             trigger

@@ -52,6 +52,11 @@ impl Handle {
         self.send(Msg::Stop { trigger });
     }
 
+    /// A stop, now or later, has no time: what is there is killed.
+    pub(super) fn hurry(&self) {
+        self.send(Msg::Hurry);
+    }
+
     /// Sends a signal to the main process.
     pub(super) fn signal(&self, signal: i32) {
         self.send(Msg::Signal(signal));
@@ -97,6 +102,7 @@ pub(super) enum Msg {
     Stop {
         trigger: String,
     },
+    Hurry,
     Signal(i32),
     RunNow,
     Update(Arc<config::Service>),
@@ -192,6 +198,8 @@ pub(super) struct State {
     armed: Option<Armed>,
     /// A timer run that is owed as soon as the present one ended (`overlap: queue` and `replace`).
     run_owed: bool,
+    /// A stop has no time.
+    hurried: bool,
 }
 
 impl Service {
@@ -225,6 +233,7 @@ impl Actor for Service {
             instance: None,
             armed: None,
             run_owed: false,
+            hurried: false,
         };
         if let Some(adopted) = options.adopted {
             state.adopt(&myself, adopted);
@@ -260,6 +269,7 @@ impl State {
             Msg::Start if self.is_timer() => self.arm(myself),
             Msg::Start => self.launch(myself),
             Msg::Stop { trigger } => self.stop(myself, trigger),
+            Msg::Hurry => self.hurry(myself),
             Msg::Signal(signal) => self.signal(signal),
             Msg::RunNow => self.run_now(myself),
             Msg::Update(config) => self.config = config,

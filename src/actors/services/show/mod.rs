@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::derive::{Because, Facts, state_of};
+use super::super::Ending;
 use super::calls::Calls;
 use super::{Member, State};
 use crate::config::Kind;
@@ -18,7 +19,7 @@ use crate::supervision::machine::{Ended, Phase, State as Phased};
 use crate::supervision::roster::{Cause, MemberId, Notice, ScopeId, Waits};
 use crate::types::error::Code;
 use crate::types::event;
-use crate::types::exit::PostMortem;
+use crate::types::exit::{BY_ITSELF, PostMortem};
 use crate::types::name::Name;
 use crate::types::state::State as Lifecycle;
 use crate::types::unit::show_duration;
@@ -212,12 +213,16 @@ impl State {
                 self.context.run_hook(&member.name, &member.config, &reason);
                 self.bus.publish(event::Kind::GaveUp { name, reason: reason.clone() });
                 self.show_group(group.as_ref(), "failed", &reason);
+                if group.is_none() {
+                    self.end_with(id);
+                }
             }
             Ended::AutoShutdown { .. } => {
                 let reason = format!("significant member `{culprit}` ended");
                 self.show_group(group.as_ref(), "stopped", &reason);
-                if let Some(group) = group {
-                    self.bus.publish(event::Kind::AutoShutdown { group, reason });
+                match group {
+                    Some(group) => self.bus.publish(event::Kind::AutoShutdown { group, reason }),
+                    None => self.end_with(id),
                 }
             }
             Ended::Shutdown | Ended::BootFailed { .. } => {}
@@ -226,6 +231,19 @@ impl State {
 }
 
 impl State {
+    /// A significant service of no group ended for good: so does cafe, with its exit code.
+    fn end_with(&self, id: MemberId) {
+        let Some(member) = self.members.get(&id).filter(|member| member.config.significant) else {
+            return;
+        };
+        let (name, ended) = (&member.name, last_exit(member));
+        let code = self.board.with(name, |entry| entry.exits.front().map(|exit| exit.exit_code()));
+        self.shutdown.begin(Ending {
+            because: format!("significant service `{name}`: {ended}"),
+            code: code.flatten().unwrap_or(1),
+        });
+    }
+
     pub(super) fn show_group(&self, group: Option<&Name>, state: &str, reason: &str) {
         if let Some(group) = group {
             self.board.set_group_state(group, state, reason);
@@ -278,7 +296,7 @@ fn last_exit(member: &Member) -> String {
 pub(super) fn in_words(exit: &PostMortem) -> String {
     let ran = show_duration(Duration::from_millis(exit.run_ms));
     match exit.trigger.as_str() {
-        "ended by itself" => format!("{} after {ran}", exit.cause),
+        BY_ITSELF => format!("{} after {ran}", exit.cause),
         trigger if exit.pid.is_none() => format!("{}: {trigger}", exit.cause),
         trigger => format!("{} after {ran}: {trigger}", exit.cause),
     }
