@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::actors::bus::Bus;
+use crate::actors::control::privileges;
 use crate::actors::logs::pump::Notices;
 use crate::actors::{self, Parts, Root, services};
 use crate::cli::RunOptions;
@@ -20,9 +21,11 @@ use crate::logs;
 use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
+use crate::os::process::Spawner;
 use crate::os::signal::{Request, Signals};
 use crate::supervision::task;
 use crate::types::event::Kind;
+use crate::types::status::Privileges;
 
 /// Time until most of what only a start needs has been done.
 const START_RUSH: Duration = Duration::from_secs(1);
@@ -47,19 +50,23 @@ pub fn run(options: &RunOptions) -> ExitCode {
     };
     // Reading a large config takes far more than keeping it.
     os::memory::give_back();
-    let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(serve(config, options));
-        // Blocking work that hangs (a slow disk) must not hold up the end.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
+    match start(config, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console::failure(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Before the first thread of the runtime: each thread has the capabilities of the one that made it.
+fn start(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> {
+    let (spawner, privileges) = privileges::settle(&config)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve(config, spawner, privileges, options));
+    // Blocking work that hangs (a slow disk) must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 fn load(options: &RunOptions) -> Result<Config, Problems> {
@@ -82,7 +89,12 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> {
+async fn serve(
+    config: Arc<Config>,
+    spawner: Spawner,
+    privileges: Privileges,
+    options: &RunOptions,
+) -> anyhow::Result<()> {
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
     let _lock = os::lock::Lock::acquire(state_dir)?;
@@ -94,9 +106,10 @@ async fn serve(config: Arc<Config>, options: &RunOptions) -> anyhow::Result<()> 
     let (shutdown, mut told_to_end) = watch::channel(false);
     let (notify, notices) = Notices::channel();
     let pump = start_pump(&config, notify)?;
-    let context = Arc::new(services::Context::new(&config, pump.clone())?);
+    let context = Arc::new(services::Context::new(&config, pump.clone(), spawner)?);
     let parts = Parts {
         config: config.clone(),
+        privileges,
         context: context.clone(),
         notices,
         shutdown: Arc::new(shutdown),

@@ -13,5 +13,6 @@ mod input;
 mod lifecycle;
 mod logs;
 mod otp;
+mod privileges;
 mod reload;
 mod tidy;

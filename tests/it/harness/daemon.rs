@@ -76,7 +76,12 @@ impl Cafe {
 
     /// Runs `cafe run` and waits until it answers.
     pub(crate) async fn boot(&mut self) {
-        let mut daemon = self.spawn();
+        self.boot_by(&[]).await;
+    }
+
+    /// As [`Cafe::boot`], by a program that executes the daemon in its own process.
+    pub(crate) async fn boot_by(&mut self, wrapper: &[&str]) {
+        let mut daemon = self.spawn_by(wrapper);
         let client = self.client.clone();
         let answers = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -95,9 +100,13 @@ impl Cafe {
 
     /// Runs `cafe run` beside whatever runs; the caller waits for it.
     pub(crate) fn spawn(&self) -> Child {
+        self.spawn_by(&[])
+    }
+
+    fn spawn_by(&self, wrapper: &[&str]) -> Child {
         let console = OpenOptions::new().create(true).append(true).open(self.path("console"));
         let console: File = console.expect("console file");
-        self.command()
+        self.command_by(wrapper)
             .args(["run", "cafe.ron"])
             .stdin(Stdio::null())
             .stdout(console.try_clone().expect("descriptor"))
