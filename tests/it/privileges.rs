@@ -30,9 +30,14 @@ fn is_full_root() -> bool {
 
 /// A set of a process or thread, from its `status` in /proc.
 fn set(directory: &str, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{directory}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+    try_set(directory, name).unwrap()
+}
+
+/// As [`set`]; none when it has ended.
+fn try_set(directory: &str, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{directory}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok()
 }
 
 fn own(name: &str) -> u64 {
@@ -55,24 +60,39 @@ async fn privileges(cafe: &Cafe) -> Privileges {
     cafe.status().await.daemon.privileges.unwrap()
 }
 
+/// The threads of the daemon: their directories in /proc, and whether they start services.
+async fn threads(cafe: &Cafe) -> Vec<(String, bool)> {
+    let tasks = format!("/proc/{}/task", cafe.pid());
+    let starters = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    let all_named = || {
+        let mut threads = Vec::new();
+        for task in std::fs::read_dir(&tasks).unwrap() {
+            let directory = format!("{}/task/{}", cafe.pid(), task.unwrap().file_name().display());
+            // A thread of the pool may end at any time.
+            let name = std::fs::read_to_string(format!("/proc/{directory}/comm"));
+            threads.extend(name.map(|name| (directory, name.starts_with("spawn-"))));
+        }
+        // A thread gives itself its name when it first runs.
+        (threads.iter().filter(|(_, starts)| *starts).count() == starters).then_some(threads)
+    };
+    eventually("all threads that start services", all_named).await
+}
+
 /// Every thread has what the status says: those that start services what it says of them, the others the rest.
 async fn assert_status_is_true(cafe: &Cafe) {
     let told = privileges(cafe).await;
-    let tasks = format!("/proc/{}/task", cafe.pid());
-    let mut seen = BTreeMap::new();
-    for task in std::fs::read_dir(&tasks).unwrap() {
-        let directory = format!("{}/task/{}", cafe.pid(), task.unwrap().file_name().display());
-        // A thread of the pool may end at any time.
-        let Ok(name) = std::fs::read_to_string(format!("/proc/{directory}/comm")) else { continue };
-        let starts = name.starts_with("spawn-");
+    let threads = threads(cafe).await;
+    assert!(threads.iter().filter(|(_, starts)| !starts).count() >= 3, "{threads:?}");
+    for (directory, starts) in threads {
         let held = if starts { told.for_services } else { told.held };
-        for set_name in ["CapPrm", "CapEff"] {
-            assert_eq!(set(&directory, set_name), held.bits(), "{set_name} of {name}");
+        let expected = [held, held, told.bounding].map(|set| set.bits());
+        let found = ["CapPrm", "CapEff", "CapBnd"].map(|name| try_set(&directory, name));
+        if found.contains(&None) {
+            // It has ended meanwhile.
+            continue;
         }
-        assert_eq!(set(&directory, "CapBnd"), told.bounding.bits(), "{name}");
-        *seen.entry(starts).or_insert(0) += 1;
+        assert_eq!(found, expected.map(Some), "{directory}, which starts services: {starts}");
     }
-    assert!(seen[&true] >= 2 && seen[&false] >= 3, "threads of both kinds: {seen:?}");
     assert_eq!((told.held | told.dropped).bits(), own("CapPrm"), "nothing is unaccounted for");
 }
 
