@@ -203,6 +203,21 @@ async fn the_bounding_set_is_given_up_where_no_service_can_gain_by_it() {
 }
 
 #[tokio::test]
+async fn root_that_lists_its_capabilities_leaves_cafe_with_few() {
+    if !is_full_root() {
+        return;
+    }
+    let few = r#"capabilities: ["NET_RAW"]"#;
+    let cafe =
+        Cafe::start(&format!(r#"services: {{ "few": (command: {}, {few}) }},"#, sh(IDLE))).await;
+    let pid = cafe.wait_state("few", State::Running).await.pid.unwrap();
+    assert_eq!(sets(pid), [1 << 13; 4]);
+    let held = privileges(&cafe).await.held.bits();
+    assert_eq!(sets(cafe.pid()), [held, held, held, 0]);
+    assert_status_is_true(&cafe).await;
+}
+
+#[tokio::test]
 async fn a_reload_that_needs_what_was_given_up_is_refused_and_changes_nothing() {
     if !is_full_root() {
         return;
@@ -290,22 +305,36 @@ async fn an_ordinary_user_with_ambient_capabilities_keeps_what_it_needs_and_hand
         r#"services: {{
             "none": (command: {wait}, ready: fd(3)),
             "port": (command: {wait}, ready: fd(3), capabilities: ["CAP_NET_BIND_SERVICE"]),
+            "other": (command: {wait}, ready: fd(3), user: "65533", group: "65533"),
         }},"#
     ));
-    // The daemon does not find the test's own.
-    drop(std::fs::write(cafe.path("console"), ""));
+    std::fs::write(cafe.path("console"), "").unwrap();
     for path in ["", "console", "cafe.ron"] {
         std::os::unix::fs::chown(cafe.path(path), Some(65534), Some(65534)).unwrap();
     }
-    let ambient = "+net_bind_service,+net_raw,+kill";
-    let (inheritable, ambient) =
-        (format!("--inh-caps={ambient}"), format!("--ambient-caps={ambient}"));
-    cafe.boot_by(&[&stranger[..], &[&inheritable, &ambient]].concat()).await;
-    let none = cafe.wait_state("none", State::Ready).await.pid.unwrap();
-    let port = cafe.wait_state("port", State::Ready).await.pid.unwrap();
-    let bit = 1 << 10;
-    assert_eq!(sets(cafe.pid()), [bit, bit, own("CapBnd"), bit]);
-    assert_eq!(sets(none), [0, 0, own("CapBnd"), 0]);
-    assert_eq!(sets(port), [bit, bit, own("CapBnd"), bit]);
-    told(&cafe.cli(&["status"])).expect(0, &["privileges: NET_BIND_SERVICE, 2 given up"]);
+    std::fs::set_permissions(cafe.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let given =
+        "+chown,+dac_read_search,+kill,+setgid,+setuid,+net_bind_service,+net_raw,+sys_ptrace";
+    let (inheritable, ambient) = (format!("--inh-caps={given}"), format!("--ambient-caps={given}"));
+    let wrapper = [&stranger[..], &[&inheritable, &ambient]].concat();
+    cafe.boot_by(&wrapper).await;
+    let mut before = BTreeMap::new();
+    for name in ["none", "port", "other"] {
+        before.insert(name, cafe.wait_state(name, State::Ready).await.pid.unwrap());
+    }
+    let all = own("CapBnd");
+    let (port, held) = (1 << 10, 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 19);
+    assert_eq!(sets(cafe.pid()), [held, held, all, held]);
+    assert_eq!(sets(before["none"]), [0, 0, all, 0], "what cafe has is not for its services");
+    assert_eq!(sets(before["other"]), [0, 0, all, 0]);
+    assert_eq!(sets(before["port"]), [port, port, all, port]);
+    told(&cafe.cli(&["status"])).expect(0, &["NET_BIND_SERVICE SYS_PTRACE, 1 given up\n"]);
+    cafe.crash();
+    cafe.boot_by(&wrapper).await;
+    for (name, pid) in before {
+        let found = cafe.wait_service(name, "found", |service| service.pid.is_some()).await;
+        assert_eq!(found.pid, Some(pid), "{name}");
+        told(&cafe.cli(&["stop", name])).expect(0, &[]);
+    }
+    assert_eq!(cafe.processes(), []);
 }
