@@ -173,11 +173,12 @@ fn summary(status: &Status, paint: Paint) -> String {
 
 /// `privileges: KILL SETUID, 38 given up`; nothing for an ordinary user, who has none.
 fn held(privileges: &Privileges, paint: Paint) -> String {
-    let Privileges { held, for_services, dropped, .. } = privileges;
+    let Privileges { held, for_services, bounding, dropped, .. } = privileges;
     if held.is_empty() && dropped.is_empty() {
         return String::new();
     }
-    let what = if dropped.is_empty() { "all".to_owned() } else { held.to_string() };
+    let is_all = dropped.is_empty() && held == bounding;
+    let what = if is_all { "all".to_owned() } else { held.to_string() };
     let mut text = format!("{} {what}", paint.dim("privileges:"));
     if !dropped.is_empty() {
         let _ = write!(text, ", {} given up", dropped.count());
