@@ -34,6 +34,7 @@ use crate::supervision::supervisor::{self, ChildSpec, Options};
 use crate::supervision::tree::{Branch, Tree};
 use crate::types::event::Kind;
 use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnLimit, Strategy};
+use crate::types::status::Privileges;
 
 /// What the tree is built from.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     /// What services need of the machine.
     pub(crate) context: Arc<services::Context>,
+    /// The capabilities that were kept for it.
+    pub(crate) privileges: Privileges,
     /// Log notices, from the pump's thread.
     pub(crate) notices: pump::Notices,
     /// Ends the daemon.
@@ -105,7 +108,7 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
     let branch = Branch::root("cafe", "supervisor");
     let tree = branch.tree();
     let services = services::Handle::new(Board::default());
-    let keeper = keeper::Handle::new(parts.config.clone());
+    let keeper = keeper::Handle::new(parts.config.clone(), parts.privileges);
     let api = api(&parts, &bus, &services, &keeper, tree);
 
     let children = vec![

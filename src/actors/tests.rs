@@ -15,9 +15,11 @@ use crate::config;
 use crate::logs::{Limits, Options, Pump};
 use crate::net::control::{self, Client};
 use crate::os::isolated::in_own_process;
+use crate::os::process::Spawner;
 use crate::supervision::heartbeat::Heartbeat;
 use crate::types::event::Kind;
 use crate::types::state::State;
+use crate::types::status::Privileges;
 
 const CONFIG: &str = r#"Cafe(
     services: {
@@ -50,12 +52,14 @@ impl World {
         let limits = Limits { max_total: 1 << 30, min_free_percent: 0 };
         let dir = state_dir.join("logs");
         let pump = Pump::start(Options { dir, limits, notices: notify }).expect("starts");
-        let context = Arc::new(
-            Context::new(&config, pump.clone(), listeners::Handle::new()).expect("sets up"),
-        );
+        let spawner = Spawner::with_threads(2).expect("starts");
+        let listeners = listeners::Handle::new();
+        let context = Context::new(&config, pump.clone(), spawner, listeners).expect("sets up");
+        let context = Arc::new(context);
         let bus = Bus::default();
         let shutdown = Shutdown::default();
-        let parts = Parts { config, context: context.clone(), notices, shutdown };
+        let privileges = Privileges::default();
+        let parts = Parts { config, privileges, context: context.clone(), notices, shutdown };
         let root = start(parts, bus.clone()).await.expect("starts");
         let world = Self { root, bus, pump, context, directory };
         world

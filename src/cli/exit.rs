@@ -89,7 +89,8 @@ impl From<Code> for Exit {
             | Code::UnknownReference
             | Code::DuplicateName
             | Code::UndefinedVariable
-            | Code::ConfigTooLarge => Self::Usage,
+            | Code::ConfigTooLarge
+            | Code::PrivilegeDropped => Self::Usage,
             _ => Self::Failed,
         }
     }

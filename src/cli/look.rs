@@ -14,7 +14,7 @@ use super::style::{Paint, tame};
 use super::table::{Cell, Table};
 use crate::net::control::{Client, LogLine, LogQuery};
 use crate::types::state::State;
-use crate::types::status::{Service, Status};
+use crate::types::status::{Privileges, Service, Status};
 use crate::types::unit::{show_duration, show_size};
 
 /// Last lines shown with one service; all that came with `-v`.
@@ -153,6 +153,9 @@ fn summary(status: &Status, paint: Paint) -> String {
         text += &count;
     }
     text.push('\n');
+    if let Some(privileges) = &daemon.privileges {
+        text += &held(privileges, paint);
+    }
     if daemon.stopping {
         let _ = writeln!(text, "{}", paint.bad("cafe is stopping"));
     }
@@ -165,6 +168,25 @@ fn summary(status: &Status, paint: Paint) -> String {
         let error = error.lines().map(tame).collect::<Vec<_>>().join("\n  ");
         let _ = writeln!(text, "{} {error}", paint.bad("config on disk refused:"));
     }
+    text
+}
+
+/// `privileges: KILL SETUID, 38 given up`; nothing for an ordinary user, who has none.
+fn held(privileges: &Privileges, paint: Paint) -> String {
+    let Privileges { held, for_services, bounding, dropped, .. } = privileges;
+    if held.is_empty() && dropped.is_empty() {
+        return String::new();
+    }
+    let is_all = dropped.is_empty() && held == bounding;
+    let what = if is_all { "all".to_owned() } else { held.to_string() };
+    let mut text = format!("{} {what}", paint.dim("privileges:"));
+    if !dropped.is_empty() {
+        let _ = write!(text, ", {} given up", dropped.count());
+    }
+    if for_services != held {
+        text += ", all for services as root";
+    }
+    text.push('\n');
     text
 }
 

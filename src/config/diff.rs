@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Each field of a service, and what its change asks for.
-pub(super) const SERVICE_FIELDS: [(&str, Class); 27] = [
+pub(super) const SERVICE_FIELDS: [(&str, Class); 29] = [
     ("command", Class::Restart),
     ("cwd", Class::Restart),
     ("user", Class::Restart),
@@ -32,6 +32,8 @@ pub(super) const SERVICE_FIELDS: [(&str, Class); 27] = [
     ("env", Class::Restart),
     ("umask", Class::Restart),
     ("nice", Class::Restart),
+    ("capabilities", Class::Restart),
+    ("no_new_privs", Class::Restart),
     ("start", Class::Live),
     ("after", Class::Live),
     ("requires", Class::Live),

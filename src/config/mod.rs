@@ -11,6 +11,7 @@ mod fields;
 mod glob;
 mod load;
 mod model;
+pub mod needs;
 mod problem;
 mod reader;
 mod show;

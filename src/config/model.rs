@@ -10,6 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::types::capability::Capabilities;
 use crate::types::name::Name;
 use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnFull, Restart, Strategy};
 
@@ -123,6 +124,10 @@ pub struct Service {
     pub limits: Option<Box<Limits>>,
     /// Its log files.
     pub log: Log,
+    /// All the capabilities it has. Absent: everything as root, nothing as another user.
+    pub capabilities: Option<Capabilities>,
+    /// Whether no program it executes may give it more than it has (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privs: bool,
 }
 
 impl Service {

@@ -76,6 +76,8 @@ pub(super) fn service(
         "env": env.collect::<Map<_, _>>(),
         "umask": service.umask.map(|mask| format!("{mask:03o}")),
         "nice": service.nice,
+        "capabilities": service.capabilities,
+        "no_new_privs": service.no_new_privs,
         "start": word(service.start),
         "after": service.after,
         "requires": service.requires,

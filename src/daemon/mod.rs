@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::actors::bus::Bus;
+use crate::actors::control::privileges;
 use crate::actors::logs::pump::Notices;
 use crate::actors::{self, Ending, Parts, Root, Shutdown, listeners, services};
 use crate::cli::RunOptions;
@@ -21,9 +22,11 @@ use crate::net;
 use crate::os;
 use crate::os::notify::manager::Notice;
 use crate::os::passed::Passed;
+use crate::os::process::Spawner;
 use crate::os::signal::{Request, Signals};
 use crate::supervision::task;
 use crate::types::event::Kind;
+use crate::types::status::Privileges;
 
 /// Time until most of what only a start needs has been done.
 const START_RUSH: Duration = Duration::from_secs(1);
@@ -52,19 +55,23 @@ pub fn run(options: &RunOptions) -> ExitCode {
     };
     // Reading a large config takes far more than keeping it.
     os::memory::give_back();
-    let ended = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(serve(config, options, passed));
-        // Blocking work that hangs (a slow disk) must not hold up the end.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
+    match start(config, options, passed) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             console::failure(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Before the first thread of the runtime: each thread has the capabilities of the one that made it.
+fn start(config: Arc<Config>, options: &RunOptions, passed: Vec<Passed>) -> anyhow::Result<u8> {
+    let (spawner, privileges) = privileges::settle(&config)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve(config, options, passed, spawner, privileges));
+    // Blocking work that hangs (a slow disk) must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 fn load(options: &RunOptions) -> Result<Config, Problems> {
@@ -91,6 +98,8 @@ async fn serve(
     config: Arc<Config>,
     options: &RunOptions,
     passed: Vec<Passed>,
+    spawner: Spawner,
+    privileges: Privileges,
 ) -> anyhow::Result<u8> {
     let state_dir = &config.daemon.state_dir;
     prepare_state_dir(state_dir)?;
@@ -104,10 +113,12 @@ async fn serve(
     let (notify, notices) = Notices::channel();
     let pump = start_pump(&config, notify)?;
     let listeners = listeners::Handle::new();
-    let context = Arc::new(services::Context::new(&config, pump.clone(), listeners.clone())?);
+    let context = services::Context::new(&config, pump.clone(), spawner, listeners.clone())?;
+    let context = Arc::new(context);
     listeners.open(&config, passed, context.found_sockets(&config))?;
     let parts = Parts {
         config: config.clone(),
+        privileges,
         context: context.clone(),
         notices,
         shutdown: shutdown.clone(),

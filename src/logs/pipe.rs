@@ -22,15 +22,16 @@ pub fn pipe(owner: Option<(Uid, Gid)>) -> Result<(OwnedFd, OwnedFd), Error> {
     let failed = |operation| move |source: io::Error| Error::Pipe { operation, source };
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|errno| failed("pipe2")(errno.into()))?;
-    if let Some((uid, gid)) = owner {
-        nix::unistd::fchown(&reader, Some(uid), Some(gid))
-            .map_err(|errno| failed("give it to the user of the service")(errno.into()))?;
-    }
     let both = OpenOptions::new()
         .read(true)
         .write(true)
         .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
         .map_err(failed("reopen it through /proc/self/fd"))?;
+    if let Some((uid, gid)) = owner {
+        // Last: a cafe that is not root may not open what is no longer its own.
+        nix::unistd::fchown(&reader, Some(uid), Some(gid))
+            .map_err(|errno| failed("give it to the user of the service")(errno.into()))?;
+    }
     Ok((reader, both.into()))
 }
 

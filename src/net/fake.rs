@@ -360,6 +360,7 @@ pub(crate) fn status() -> Status {
             config_error: None,
             logs_stalled_ms: None,
             stopping: false,
+            privileges: None,
         },
         services: vec![broken, db, retry, slow, unused, web],
         groups: vec![Group {

@@ -4,6 +4,7 @@
 //! and why it is needed.
 #![allow(unsafe_code)]
 
+pub mod caps;
 pub mod cgroup;
 pub mod children;
 pub mod error;

@@ -52,6 +52,7 @@ codes! {
     DuplicateName = "C008", "a name is used twice";
     UndefinedVariable = "C009", "a variable is not defined";
     ConfigTooLarge = "C010", "the config file is too large";
+    PrivilegeDropped = "C011", "the config needs a privilege that cafe gave up";
     ProgramNotFound = "C020", "the program does not exist";
     ProgramNotExecutable = "C021", "the program may not be executed";
     WorkingDirectory = "C022", "the working directory cannot be entered";

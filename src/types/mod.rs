@@ -2,6 +2,7 @@
 //!
 //! Floor 0: this module does no I/O, starts nothing, and imports nothing else of cafe.
 
+pub mod capability;
 pub mod error;
 pub mod event;
 pub mod exit;

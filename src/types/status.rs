@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::capability::Capabilities;
 use super::exit::PostMortem;
 use super::name::Name;
 use super::state::State;
@@ -52,6 +53,29 @@ pub struct Daemon {
     /// `true` once it was told to end.
     #[serde(default)]
     pub stopping: bool,
+    /// Which capabilities it kept; absent from a daemon that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privileges: Option<Privileges>,
+}
+
+/// The capabilities of the daemon (capabilities(7)), by name without `CAP_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Privileges {
+    /// Permitted and effective: what cafe itself may do.
+    #[schema(value_type = Vec<String>)]
+    pub held: Capabilities,
+    /// The same of those parts that only start services: more than `held` where services run as root.
+    #[schema(value_type = Vec<String>)]
+    pub for_services: Capabilities,
+    /// The bounding set: the most that a service can get, by being root or by a setuid program.
+    #[schema(value_type = Vec<String>)]
+    pub bounding: Capabilities,
+    /// What it was started with and gave up, as the config does not need it.
+    #[schema(value_type = Vec<String>)]
+    pub dropped: Capabilities,
+    /// What it took out of the bounding set.
+    #[schema(value_type = Vec<String>)]
+    pub bounding_dropped: Capabilities,
 }
 
 /// One service in a [`Status`].

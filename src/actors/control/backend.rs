@@ -60,6 +60,7 @@ impl Api {
             config_error: self.keeper.last_error(),
             logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
             stopping: self.shutdown.has_begun(),
+            privileges: Some(self.keeper.privileges()),
         }
     }
 

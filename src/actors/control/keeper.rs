@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::files::Files;
+use super::privileges;
 use crate::actors::bus::Bus;
 use crate::actors::{listeners, services};
 use crate::config::{self, Config, Problems};
@@ -18,7 +19,7 @@ use crate::supervision::mailbox::{Mailbox, Reply};
 use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, Problem};
 use crate::types::event::Kind;
-use crate::types::status::SCHEMA;
+use crate::types::status::{Privileges, SCHEMA};
 
 /// How long the files must be quiet before they are read: an editor writes more than once.
 const QUIET: Duration = Duration::from_millis(200);
@@ -42,6 +43,7 @@ struct Shared {
     error: Mutex<Option<String>>,
     /// Looked up once: a change of `control` needs a restart of the daemon.
     control_group: Option<u32>,
+    privileges: Privileges,
 }
 
 /// What the actor is told.
@@ -85,11 +87,11 @@ pub(crate) struct State {
 }
 
 impl Handle {
-    /// A handle over the config the daemon began with.
-    pub(crate) fn new(config: Arc<Config>) -> Self {
+    /// A handle over the config the daemon began with, and the capabilities it kept for it.
+    pub(crate) fn new(config: Arc<Config>, privileges: Privileges) -> Self {
         let control_group = config.daemon.control.group.as_deref().and_then(group_id);
-        let shared =
-            Shared { config: ArcSwap::new(config), error: Mutex::new(None), control_group };
+        let (config, error) = (ArcSwap::new(config), Mutex::new(None));
+        let shared = Shared { config, error, control_group, privileges };
         Self { shared: Arc::new(shared), mailbox: Mailbox::new(QUESTIONS_WAITING) }
     }
 
@@ -101,6 +103,11 @@ impl Handle {
     /// The group whose members may operate the daemon.
     pub(crate) fn control_group(&self) -> Option<u32> {
         self.shared.control_group
+    }
+
+    /// The capabilities of the daemon, which are the same until its end.
+    pub(crate) fn privileges(&self) -> Privileges {
+        self.shared.privileges
     }
 
     /// Why the file on disk is not in force.
@@ -198,9 +205,9 @@ impl State {
     }
 
     async fn reload(&mut self, dry_run: bool) -> Result<Reloaded, Problem> {
-        let loaded = load(self.path(), None).await;
+        let loaded = self.load(None).await;
         if dry_run {
-            let new = loaded.map_err(|problems| refusal(&problems))?;
+            let new = loaded?;
             let plan = plan_of(&self.handle.config(), &new);
             return Ok(reloaded(false, &new, plan));
         }
@@ -211,7 +218,7 @@ impl State {
                 bound.map_err(|problem| self.refuse(staying(problem)))?;
                 self.put_in_force(new).await
             }
-            Err(problems) => Err(self.refuse(refusal(&problems))),
+            Err(problem) => Err(self.refuse(problem)),
         }
     }
 
@@ -225,9 +232,7 @@ impl State {
             );
         }
         let path = self.path();
-        let new =
-            load(path.clone(), Some(text.clone())).await.map_err(|problems| refusal(&problems))?;
-        let new = Arc::new(new);
+        let new = Arc::new(self.load(Some(text.clone())).await?);
         self.listeners.bind(new.clone()).await.map_err(staying)?;
         let written = tokio::task::spawn_blocking(move || write_atomically(&path, &text)).await;
         let failed = match written {
@@ -240,7 +245,7 @@ impl State {
     }
 
     async fn diff(&self, text: Option<String>) -> Result<Plan, Problem> {
-        let new = load(self.path(), text).await.map_err(|problems| refusal(&problems))?;
+        let new = self.load(text).await?;
         Ok(plan_of(&self.handle.config(), &new))
     }
 
@@ -264,6 +269,20 @@ impl State {
         self.watch_files();
         self.bus.publish(Kind::Config { applied: true, summary: summary_of(&answer.plan) });
         Ok(answer)
+    }
+
+    /// Reads and checks the file, or `text` in its place, off the runtime: files and users may be slow.
+    async fn load(&self, text: Option<String>) -> Result<Config, Problem> {
+        let (path, privileges) = (self.path(), self.handle.privileges());
+        let loading = tokio::task::spawn_blocking(move || {
+            let loaded = load(&path, text).map_err(|problems| refusal(&problems))?;
+            privileges::check(&loaded, &privileges)?;
+            Ok(loaded)
+        });
+        match loading.await {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     fn refuse(&self, problem: Problem) -> Problem {
@@ -308,22 +327,15 @@ fn group_id(name: &str) -> Option<u32> {
     found
 }
 
-/// Reads and checks off the runtime: files may be slow.
-async fn load(path: PathBuf, text: Option<String>) -> Result<Config, Problems> {
-    let loading = tokio::task::spawn_blocking(move || {
-        let environment = |name: &str| std::env::var(name).ok();
-        let loaded = match text {
-            Some(text) => config::load_bytes(&path, text.as_bytes(), &environment),
-            None => config::load(&path, &environment),
-        };
-        // Reading a large config takes far more than keeping it.
-        os::memory::give_back();
-        loaded
-    });
-    match loading.await {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+fn load(path: &Path, text: Option<String>) -> Result<Config, Problems> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let loaded = match text {
+        Some(text) => config::load_bytes(path, text.as_bytes(), &environment),
+        None => config::load(path, &environment),
+    };
+    // Reading a large config takes far more than keeping it.
+    os::memory::give_back();
+    loaded
 }
 
 fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {

@@ -6,4 +6,5 @@ mod files;
 pub(crate) mod keeper;
 mod lines;
 mod outcome;
+pub(crate) mod privileges;
 pub(crate) mod socket;

@@ -58,10 +58,11 @@ impl Context {
     /// Sets up what services need, from the state directory of `config`.
     ///
     /// # Errors
-    /// When the state directory cannot be used, or threads are lacking.
+    /// When the state directory cannot be used.
     pub(crate) fn new(
         config: &Config,
         pump: Pump,
+        spawner: Spawner,
         listeners: listeners::Handle,
     ) -> Result<Self, os::Error> {
         let state_dir = &config.daemon.state_dir;
@@ -69,7 +70,6 @@ impl Context {
         let failed = |path: PathBuf| move |source| os::Error::StateDirectory { path, source };
         let path = run.join("running");
         let journal = Journal::open(&path, &procfs::boot_id()?).map_err(failed(path.clone()))?;
-        let spawner = Spawner::new()?;
         let exits = Exits::new()?;
         let census = Census::new(Arc::clone(spawner.children()));
         let state_id = state_id(state_dir);

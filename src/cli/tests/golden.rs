@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use crate::cli::style::Paint;
 use crate::cli::{look, tree};
 use crate::net::fake;
+use crate::types::capability::Capabilities;
+use crate::types::status::Privileges;
 
 const PLAIN: Paint = Paint { coloured: false, unicode: true };
 const ASCII: Paint = Paint { coloured: false, unicode: false };
@@ -64,6 +66,27 @@ fn overview_of_nothing_and_of_trouble() {
     status.daemon.stopping = false;
     status.daemon.logs_stalled_ms = None;
     assert_snapshot!(look::overview(&status, PLAIN), @r#"cafe 0.1.0, up 2d 4h: 0 services"#);
+}
+
+#[test]
+fn what_the_daemon_may_do() {
+    let mut status = fake::status();
+    status.services.clear();
+    let set = Capabilities::from_bits;
+    let mut line = |held, for_services, dropped| {
+        let (held, for_services, dropped) = (set(held), set(for_services), set(dropped));
+        let bounding = set(0b11);
+        let bounding_dropped = set(0);
+        let privileges = Privileges { held, for_services, bounding, dropped, bounding_dropped };
+        status.daemon.privileges = Some(privileges);
+        look::overview(&status, PLAIN).lines().skip(1).collect::<String>()
+    };
+    assert_eq!(line(0, 0, 0), "", "an ordinary user");
+    assert_eq!(line(0b10_0001, 0b10_0001, 0b10), "privileges: CHOWN KILL, 1 given up");
+    assert_eq!(line(1, 0b11, 0b10), "privileges: CHOWN, 1 given up, all for services as root");
+    assert_eq!(line(0, 0, 0b111), "privileges: none, 3 given up");
+    assert_eq!(line(0b11, 0b11, 0), "privileges: all");
+    assert_eq!(line(1, 1, 0), "privileges: CHOWN", "just what it needs");
 }
 
 #[test]

@@ -98,6 +98,8 @@ impl Service {
             reload: policy::RELOAD,
             limits: None,
             log: Log { max_file: 10 << 20, keep: 10, on_full: OnFull::Block },
+            capabilities: None,
+            no_new_privs: false,
         }
     }
 }
@@ -117,6 +119,11 @@ fn process(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) 
     }
     service.umask = fields.take("umask", reader).and_then(|place| umask(reader, place));
     service.nice = fields.take("nice", reader).and_then(|place| reader.number(place, -20..=19));
+    service.capabilities =
+        fields.take("capabilities", reader).and_then(|place| value::capabilities(reader, place));
+    if let Some(place) = fields.take("no_new_privs", reader) {
+        service.no_new_privs = reader.boolean(place).unwrap_or_default();
+    }
 }
 
 fn start(reader: &mut Reader<'_>, place: Place, draft: &mut Draft) {

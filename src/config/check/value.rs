@@ -8,6 +8,7 @@ use super::super::problem::quote;
 use super::super::reader::Reader;
 use super::super::source::Place;
 use super::Reference;
+use crate::types::capability::{Capabilities, Capability};
 use crate::types::error::Code;
 use crate::types::name::Name;
 use crate::types::unit;
@@ -136,6 +137,30 @@ pub(super) fn command(reader: &mut Reader<'_>, place: Place) -> Option<Vec<Strin
         return None;
     }
     (words.len() == count).then_some(words)
+}
+
+/// `["NET_BIND_SERVICE"]`: capabilities by name, with or without `CAP_`.
+pub(super) fn capabilities(reader: &mut Reader<'_>, place: Place) -> Option<Capabilities> {
+    let mut set = Capabilities::NONE;
+    for item in reader.items(place)? {
+        let Some(text) = reader.text(item) else { continue };
+        match text.parse() {
+            Ok(capability) => set.insert(capability),
+            Err(_) => unknown_capability(reader, &text, item),
+        }
+    }
+    Some(set)
+}
+
+fn unknown_capability(reader: &mut Reader<'_>, text: &str, place: Place) {
+    let typed = text.to_ascii_uppercase();
+    let name = typed.strip_prefix("CAP_").unwrap_or(&typed);
+    let names = Capability::names().iter().copied();
+    let hint = reader
+        .did_you_mean(name, names)
+        .unwrap_or_else(|| "capabilities(7) has the list".to_owned());
+    let message = format!("unknown capability {}", quote(text));
+    reader.error_with(Code::UnknownField, place, message, hint);
 }
 
 /// The variables of a service, and the names of those with a secret in them.

@@ -54,6 +54,7 @@ fn a_bare_service_has_the_defaults() {
 fn every_field_of_a_service() {
     let service = service(
         r#"cwd: "work", user: "www-data", group: "33", env: { "A": "1" }, umask: "027", nice: -5, start: manual,
+        capabilities: ["NET_BIND_SERVICE", "CAP_KILL"], no_new_privs: true,
         ready: http("http://localhost:8080?q=1"), ready_timeout: "5s",
         health: (probe: tcp("[::1]:80"), every: "1s", timeout: "500ms", failures: 2, grace: "3s", action: mark),
         restart: transient, backoff: (min: "0s", max: "0s", reset_after: "1s"),
@@ -69,6 +70,10 @@ fn every_field_of_a_service() {
     assert_eq!(
         (service.umask, service.nice, service.start),
         (Some(0o027), Some(-5), Start::Manual)
+    );
+    assert_eq!(
+        (service.capabilities.map(|set| set.to_string()), service.no_new_privs),
+        (Some("KILL NET_BIND_SERVICE".to_owned()), true)
     );
     let Some(Ready::Probe(probe)) = &service.ready else { panic!() };
     let Probe::Http { address, host, path } = &**probe else { panic!() };

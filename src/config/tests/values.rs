@@ -18,6 +18,19 @@ fn values_of_a_service_are_checked() {
         ("umask: \"1777\"", "C004 a umask is an octal number like \"022\""),
         ("nice: 20", "C004 `20` is not a whole number from -20 to 19"),
         ("nice: 1.5", "C004 `1.5` is not a whole number from -20 to 19"),
+        (
+            "capabilities: [\"NET_BIND\"]",
+            "C003 unknown capability `NET_BIND` (capabilities(7) has the list)",
+        ),
+        (
+            "capabilities: [\"cap_net_rw\"]",
+            "C003 unknown capability `cap_net_rw` (did you mean `NET_RAW`?)",
+        ),
+        (
+            "capabilities: \"NET_RAW\"",
+            "C004 expected a list in `[ ]`, found a string (write it as a list: [\"...\"])",
+        ),
+        ("no_new_privs: 1", "C004 expected a bare word, found a number"),
         ("start: \"auto\"", "C004 expected a bare word, found a string (write it without quotes)"),
         ("start: never", "C003 unknown start `never` (use `auto`, `manual` or `on_connection`)"),
         ("start: auto(1)", "C004 `auto` takes no value"),

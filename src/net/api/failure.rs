@@ -61,7 +61,8 @@ fn status_of(code: Code) -> StatusCode {
         | Code::UnknownReference
         | Code::DuplicateName
         | Code::UndefinedVariable
-        | Code::ConfigTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+        | Code::ConfigTooLarge
+        | Code::PrivilegeDropped => StatusCode::UNPROCESSABLE_ENTITY,
         Code::DaemonUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -8,6 +8,9 @@ use std::ptr;
 
 use crate::os::procfs::STAT_BYTES;
 
+/// An argument of prctl(2) that must be zero, of the width of a register.
+const NONE: usize = 0;
+
 /// What the child was doing when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -21,6 +24,8 @@ pub(super) enum Step {
     Groups,
     Group,
     User,
+    Capabilities,
+    NoNewPrivileges,
     Directory,
     Execute,
 }
@@ -35,6 +40,8 @@ pub(super) struct Plan {
     pub umask: Option<u32>,
     pub nice: Option<i32>,
     pub limits: Array<Limit>,
+    pub capabilities: Option<Wanted>,
+    pub no_new_privs: bool,
     pub moves: Array<Move>,
     pub gaps: Array<Gap>,
     /// First number above all targets.
@@ -62,6 +69,15 @@ pub(super) struct Ids {
     pub gid: u32,
     pub groups: *const u32,
     pub group_count: usize,
+}
+
+/// The capabilities to have, as bits of the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Permitted, effective, inheritable and ambient.
+    pub bits: u64,
+    /// Whether the bounding set is to have no more: root is given all of it by the exec.
+    pub bound: bool,
 }
 
 #[repr(C)]
@@ -150,6 +166,11 @@ unsafe fn prepare(plan: &mut Plan) -> Result<(), (Step, c_int)> {
             let result = libc::syscall(libc::SYS_prlimit64, 0, limit.resource, values, old);
             check(Step::Limits, result)?;
         }
+        if plan.capabilities.is_some_and(|wanted| wanted.bits != 0) {
+            // Else they go when root becomes another user.
+            let keep = libc::PR_SET_KEEPCAPS;
+            check(Step::Capabilities, libc::syscall(libc::SYS_prctl, keep, 1_usize))?;
+        }
         if let Some(ids) = plan.account {
             let result = libc::syscall(libc::SYS_setgroups, ids.group_count, ids.groups);
             check(Step::Groups, result)?;
@@ -158,9 +179,51 @@ unsafe fn prepare(plan: &mut Plan) -> Result<(), (Step, c_int)> {
             // into cafe before the exec. Nobody may set it back.
             check(Step::User, libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid))?;
         }
+        if let Some(wanted) = plan.capabilities {
+            take_capabilities(wanted)?;
+        }
         check(Step::Directory, libc::syscall(libc::SYS_chdir, plan.cwd))?;
+        if plan.no_new_privs {
+            let option = libc::PR_SET_NO_NEW_PRIVS;
+            check(
+                Step::NoNewPrivileges,
+                libc::syscall(libc::SYS_prctl, option, 1_usize, NONE, NONE, NONE),
+            )?;
+        }
         unblock_signals()
     }
+}
+
+/// Exactly these, over the exec too: what is permitted and inheritable may be ambient, and only that stays when another
+/// user than root executes an ordinary file (capabilities(7)).
+unsafe fn take_capabilities(wanted: Wanted) -> Result<(), (Step, c_int)> {
+    let is_wanted = |number: &usize| wanted.bits & (1 << number) != 0;
+    if wanted.bound {
+        for number in (0..64_usize).filter(|number| !is_wanted(number)) {
+            let option = libc::PR_CAPBSET_DROP;
+            // SAFETY: plain numbers.
+            let dropped = unsafe { libc::syscall(libc::SYS_prctl, option, number) };
+            if dropped < 0 && errno() == libc::EINVAL {
+                // The first that the kernel does not know.
+                break;
+            }
+            check(Step::Capabilities, dropped)?;
+        }
+    }
+    // `_LINUX_CAPABILITY_VERSION_3`, of this thread; then two halves of effective, permitted, inheritable (capget(2)).
+    let header = [0x2008_0522_u32, 0];
+    let (low, high) = (wanted.bits as u32, (wanted.bits >> 32) as u32);
+    let sets = [low, low, low, high, high, high];
+    // SAFETY: two live structures of the layout of this version.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    check(Step::Capabilities, set)?;
+    for number in (0..64_usize).filter(is_wanted) {
+        let (option, raise) = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as usize);
+        // SAFETY: plain numbers.
+        let raised = unsafe { libc::syscall(libc::SYS_prctl, option, raise, number, NONE, NONE) };
+        check(Step::Capabilities, raised)?;
+    }
+    Ok(())
 }
 
 /// Handlers would run in shared memory, and an ignored SIGPIPE would be inherited over exec.

@@ -25,6 +25,8 @@ pub use handle::Child;
 pub use nix::sys::resource::Resource;
 pub use spawner::Spawner;
 
+use crate::types::capability::Capabilities;
+
 /// A process to start, in a session and process group of its own, with default signal handling.
 #[derive(Debug, Clone, Default)]
 pub struct Command {
@@ -49,6 +51,11 @@ pub struct Command {
     pub rlimits: Vec<(Resource, u64)>,
     /// What the child has open, by number. 0, 1 and 2 are `/dev/null` unless given; all else is closed.
     pub descriptors: Vec<(i32, Arc<OwnedFd>)>,
+    /// The capabilities it has, all of them. Absent: those of the spawner's thread as root, as far as an exec lets it;
+    /// none as another user.
+    pub capabilities: Option<Capabilities>,
+    /// Whether no program it executes may give it more (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
+    pub no_new_privs: bool,
     /// An open directory of a cgroup v2 to start in.
     pub cgroup: Option<Arc<OwnedFd>>,
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use super::child::{Array, Gap, Ids, Limit, Move, Plan, Report, Step};
+use super::child::{Array, Gap, Ids, Limit, Move, Plan, Report, Step, Wanted};
 use super::{Command, credentials, resolve};
 use crate::os::Error;
 use crate::os::procfs::STAT_BYTES;
@@ -91,6 +91,8 @@ impl Prepared {
             }),
             umask: command.umask,
             nice: command.nice,
+            capabilities: self.capabilities(command),
+            no_new_privs: command.no_new_privs,
             limits: Array::of(&mut self.limits),
             moves: Array::of(&mut self.moves),
             gaps: Array::of(&mut self.gaps),
@@ -102,6 +104,18 @@ impl Prepared {
                 variable[digits..].as_mut_ptr()
             }),
             report: Report { failed: None, stat: [0; STAT_BYTES], stat_length: 0 },
+        }
+    }
+
+    /// Root is given by the exec whatever its bounding set has; others have what is ambient. Cafe's own ambient ones are
+    /// not for its services.
+    fn capabilities(&self, command: &Command) -> Option<Wanted> {
+        let uid = self.account.as_ref().map(|account| account.uid);
+        let is_root = uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()) == 0;
+        let bits = command.capabilities.map(|set| set.bits());
+        match bits {
+            None if is_root => None,
+            bits => Some(Wanted { bits: bits.unwrap_or(0), bound: is_root }),
         }
     }
 
@@ -124,6 +138,8 @@ impl Prepared {
             Step::Groups => self.failed("set the groups", source),
             Step::Group => self.failed("become the group", source),
             Step::User => self.failed("become the user", source),
+            Step::Capabilities => self.failed("take the capabilities", source),
+            Step::NoNewPrivileges => self.failed("set `no_new_privs`", source),
             Step::Directory => Error::WorkingDirectory { path: command.cwd.clone(), source },
             Step::Execute => match source.raw_os_error() {
                 // The file itself was found before the clone.

@@ -16,6 +16,6 @@ pub(crate) use daemon::{Cafe, program};
 pub(crate) use machine::{end_container, is_gone, kill, process_1};
 pub(crate) use notifier::notifier_in;
 pub(crate) use output::{Told, is_installed, root, skip, told};
-pub(crate) use script::{IDLE, sh};
+pub(crate) use script::{IDLE, command, sh};
 pub(crate) use wait::{DEADLINE, eventually};
 pub(crate) use web::Web;

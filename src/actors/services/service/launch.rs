@@ -101,6 +101,8 @@ impl State {
             umask: config.umask,
             nice: config.nice,
             rlimits: rlimits(&config.limits()),
+            capabilities: config.capabilities,
+            no_new_privs: config.no_new_privs,
             descriptors,
             cgroup,
         })

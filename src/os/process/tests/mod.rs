@@ -1,5 +1,7 @@
 //! Real starts and their failures: credentials, descriptors, limits, adoption, many at once.
 
+mod capabilities;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
