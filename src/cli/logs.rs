@@ -147,7 +147,9 @@ impl Printer {
         match output.format() {
             Format::Json => return output.json(&document(line)),
             Format::Plain => {
-                output.write(&format!("{}\t{}\t{}\t", line.at, line.service, word(line.stream)))?;
+                // As many digits each, so that lines sort by time as texts do.
+                let (at, service) = (line.at, &line.service);
+                output.write(&format!("{at:.6}\t{service}\t{}\t", word(line.stream)))?;
             }
             Format::Human => output.write(&self.head(line, output))?,
         }
