@@ -27,6 +27,8 @@ pub struct Sample {
     pub session: u32,
     /// It ends just now, or has ended: it forks no more, and its memory may be gone, with its environment.
     pub ending: bool,
+    /// It executes a program just now and has no environment yet (or not one that is ours to read).
+    pub executing: bool,
     /// CPU time in user mode and in the kernel, clock ticks (`ticks_per_second`).
     pub cpu_ticks: u64,
     /// Start, clock ticks since boot: with the process id it names a process for one boot.
@@ -124,12 +126,15 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
     // 23 is the virtual size, 24 the resident pages.
     let pages: u64 = fields.nth(1)?.parse().ok()?;
     let memory_bytes = pages * page_size();
+    // Skip 25 to 50 to reach 51, where the environment ends.
+    let environment_end = fields.nth(26);
     Some(Sample {
         state,
         parent,
         group,
         session,
         ending: flags & PF_EXITING != 0,
+        executing: environment_end == Some("0"),
         cpu_ticks: user + system,
         start_time,
         memory_bytes,
@@ -149,6 +154,11 @@ mod tests {
         assert_eq!((sample.group, sample.session, sample.ending), (42, 40, false));
         let ending = String::from_utf8_lossy(stat).replace("4194560", "4194564");
         assert!(parse(ending.as_bytes()).expect("parses").ending);
+        let to_the_environment = format!("{}{}", String::from_utf8_lossy(stat), " 1".repeat(25));
+        for (end, executing) in [("", false), (" 0", true), (" 140735", false)] {
+            let stat = format!("{to_the_environment}{end}");
+            assert_eq!(parse(stat.as_bytes()).expect("parses").executing, executing, "{end}");
+        }
         assert_eq!((sample.cpu_ticks, sample.start_time), (12, 12345));
         assert_eq!(sample.memory_bytes, 3 * page_size());
         assert_eq!(parse(b"42 (short) S 1"), None);

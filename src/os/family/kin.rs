@@ -20,7 +20,7 @@ impl Family {
             if (by_number && next == self.main) || found.belongs_to(self, by_number) {
                 return Some(true);
             }
-            unknown |= sample.ending && found.has_no_mark();
+            unknown |= (sample.ending || sample.executing) && found.has_no_mark();
             next = sample.parent;
             if next <= 1 || next == std::process::id() {
                 break;

@@ -34,8 +34,8 @@ struct Pass {
 struct Seen {
     /// Ended: its children may have been missed.
     ended: HashSet<u32>,
-    /// About to end: its mark may have been missed, and children that it forked just before.
-    ending: HashSet<u32>,
+    /// About to end, or to execute a program: its mark may have been missed, and children that it forked just before.
+    changing: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Scan {
             // nothing was missed.
             let settled = now.orphans == last.orphans
                 && now.seen.ended.is_subset(&last.seen.ended)
-                && now.seen.ending.is_subset(&last.seen.ending);
+                && now.seen.changing.is_subset(&last.seen.changing);
             last = now;
             if settled {
                 return Ok(Self { trees: last.trees, settled });
@@ -142,9 +142,11 @@ impl Found {
 
     /// Of a zombie, too: that has no mark any more, but still a session and a group.
     pub(super) fn look_at_any(pid: u32) -> Option<(Self, procfs::Sample)> {
-        // In this order: of a process that then is not about to end, the mark was there to be read.
+        // In this order: of a process that then neither ends nor executes, the mark was there to be read.
         let mark = mark_of(pid);
         let sample = procfs::sample(pid).ok()?;
+        // It may have executed a program when it was read.
+        let mark = mark.or_else(|| mark_of(pid));
         let (start_time, session, group) = (sample.start_time, sample.session, sample.group);
         Some((Self { pid, start_time, session, group, mark }, sample))
     }
@@ -217,8 +219,8 @@ fn tree(lineage: &Lineage, root: u32, seen: &mut Seen) -> Vec<Found> {
         let below = lineage.children_of(pid).unwrap_or_default();
         match Found::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z') {
             Some((living, sample)) => {
-                if sample.ending {
-                    seen.ending.insert(pid);
+                if sample.ending || sample.executing {
+                    seen.changing.insert(pid);
                 }
                 found.push(living);
             }

@@ -95,9 +95,27 @@ pub(super) fn leaders(state_id: &str) -> Vec<(String, u32)> {
 /// The service a process is marked with, if it is one of this state directory.
 fn service_of(pid: u32, state_id: &str) -> Option<String> {
     let mark = format!("CAFE_SERVICE={state_id}/");
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let environment = loop {
+        let executing = is_executing(pid);
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        if !environment.is_empty() || !executing {
+            break environment;
+        }
+        std::thread::yield_now();
+    };
     let environment = String::from_utf8_lossy(&environment);
     environment.split('\0').find_map(|entry| entry.strip_prefix(&mark)).map(str::to_owned)
+}
+
+/// Whether it executes a program just now: it has no environment yet, unlike one that was given none.
+fn is_executing(pid: u32) -> bool {
+    /// Of the kernel's flags: it ends, it is a thread of the kernel. See `linux/sched.h`.
+    const NO_PROGRAM: u64 = 0x4 | 0x20_0000;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    // The flags are field 9, the end of the environment is 51, and the name before is 2 (proc_pid_stat(5)).
+    let flags = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or(NO_PROGRAM);
+    flags & NO_PROGRAM == 0 && fields.get(48) == Some(&"0")
 }
 
 fn title(pid: u32) -> String {
