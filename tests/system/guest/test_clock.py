@@ -48,8 +48,8 @@ class Clock(Case):
         self.assertEqual(self.next_run("hourly"), FIRST_DAY.replace(hour=11, minute=0, second=0))
 
         # The run of 11 o'clock was missed, and those after it: it is made up for once.
-        set_clock(now() + DAY)
-        stepped = now()
+        stepped = now() + DAY
+        set_clock(stepped)
         self.goes_on()
         steady = self.service("steady")
         for duration in ("uptime_ms", "state_ms"):
@@ -61,8 +61,8 @@ class Clock(Case):
         self.assertGreaterEqual(min(second_day), stepped, "lines of yesterday are not of the last minutes")
 
         # Back to the first day: the next run is that of the first day again, not that of the second.
-        set_clock(now() - DAY)
-        stepped = now()
+        stepped = now() - DAY
+        set_clock(stepped)
         self.goes_on()
         due = FIRST_DAY.replace(hour=11, minute=0, second=0)
         self.eventually(lambda: self.next_run("hourly") == due, "the next run is not a day away", 2 * LOOK)
