@@ -151,7 +151,7 @@ impl Found {
         Some((Self { pid, start_time, session, group, mark }, sample))
     }
 
-    /// Of a process that ends just now, it may have had one.
+    /// Of a process that ends or executes just now, it may have one all the same.
     pub(super) fn has_no_mark(&self) -> bool {
         self.mark.is_none()
     }

@@ -172,6 +172,27 @@ async fn a_family_that_forks_all_the_time_is_killed_in_the_end() {
     .await;
 }
 
+#[tokio::test]
+async fn a_process_that_executes_all_the_time_is_never_taken_for_gone() {
+    let name = "os::family::tests::a_process_that_executes_all_the_time_is_never_taken_for_gone";
+    in_own_process(name, async {
+        let fixture = fixture();
+        // The mark alone tells whose it is, and is not there while a program begins; after some seconds it ends by itself.
+        let script = "export again='n=$((n+1)); test $n -lt 20000 && exec sh -c \"$again\"' n=0; \
+            setsid sh -c 'echo $$; exec sh -c \"$again\"' & exec sleep 1000";
+        for _ in 0..40 {
+            let (mut child, _, mut held) = start_and_hold(&fixture, "anew", script, 1).await;
+            let family = family_of("anew", &child);
+            leave(&mut child).await;
+            fixture.census.kill_all(&family, WITHIN).await.expect("kills");
+            let ended = tokio::task::spawn_blocking(move || held.read(&mut [0]).expect("reads"));
+            let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+            assert_eq!(ended.expect("none is left").expect("runs"), 0);
+        }
+    })
+    .await;
+}
+
 /// A family whose main process has ended and been reaped, and whose number is a stranger's now.
 async fn outlived(fixture: &Fixture, stranger: &Child) -> Family {
     let (mut ended, _) = start(fixture, "outlived", "echo 1; exec sleep 1000", 1).await;
