@@ -27,8 +27,10 @@ pub struct Sample {
     pub session: u32,
     /// It ends just now, or has ended: it forks no more, and its memory may be gone, with its environment.
     pub ending: bool,
-    /// It executes a program just now and has no environment yet (or not one that is ours to read).
+    /// It executes a program just now, and has no environment yet.
     pub executing: bool,
+    /// Length of its environment; 0 also when that is not ours to read.
+    pub environment_bytes: u64,
     /// CPU time in user mode and in the kernel, clock ticks (`ticks_per_second`).
     pub cpu_ticks: u64,
     /// Start, clock ticks since boot: with the process id it names a process for one boot.
@@ -126,15 +128,19 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
     // 23 is the virtual size, 24 the resident pages.
     let pages: u64 = fields.nth(1)?.parse().ok()?;
     let memory_bytes = pages * page_size();
-    // Skip 25 to 50 to reach 51, where the environment ends.
-    let environment_end = fields.nth(26);
+    // Skip 25 to reach 26, where the code begins: the kernel says 1 to those who may not know. 50 and 51 are where the
+    // environment begins and ends.
+    let mut addresses = fields.skip(1).map(|field| field.parse().unwrap_or(0_u64));
+    let known = addresses.next() != Some(1);
+    let (start, end) = (addresses.nth(23), addresses.next());
     Some(Sample {
         state,
         parent,
         group,
         session,
         ending: flags & PF_EXITING != 0,
-        executing: environment_end == Some("0"),
+        executing: known && end == Some(0),
+        environment_bytes: end.unwrap_or(0).saturating_sub(start.unwrap_or(0)),
         cpu_ticks: user + system,
         start_time,
         memory_bytes,
@@ -147,17 +153,25 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
-        let stat =
-            b"42 (a) R 9 (b) S 1 42 40 0 -1 4194560 1 0 0 0 7 5 0 0 20 0 1 0 12345 999 3 1844";
+        let stat = b"42 (a) R 9 (b) S 1 42 40 0 -1 4194560 1 0 0 0 7 5 0 0 20 0 1 0 12345 999 3";
         let sample = parse(stat).expect("parses");
         assert_eq!((sample.state, sample.parent), ('S', 1));
         assert_eq!((sample.group, sample.session, sample.ending), (42, 40, false));
         let ending = String::from_utf8_lossy(stat).replace("4194560", "4194564");
         assert!(parse(ending.as_bytes()).expect("parses").ending);
-        let to_the_environment = format!("{}{}", String::from_utf8_lossy(stat), " 1".repeat(25));
-        for (end, executing) in [("", false), (" 0", true), (" 140735", false)] {
-            let stat = format!("{to_the_environment}{end}");
-            assert_eq!(parse(stat.as_bytes()).expect("parses").executing, executing, "{end}");
+        // Code, 23 fields that do not matter, begin and end of the environment.
+        let cases = [
+            (4096, "", false, 0),
+            (4096, " 0 0", true, 0),
+            (0, " 0 0", true, 0),
+            (1, " 0 0", false, 0),
+            (4096, " 140700 140735", false, 35),
+        ];
+        for (code, environment, executing, bytes) in cases {
+            let rest = " 7".repeat(23);
+            let stat = format!("{} 18 {code}{rest}{environment}", String::from_utf8_lossy(stat));
+            let sample = parse(stat.as_bytes()).expect("parses");
+            assert_eq!((sample.executing, sample.environment_bytes), (executing, bytes), "{stat}");
         }
         assert_eq!((sample.cpu_ticks, sample.start_time), (12, 12345));
         assert_eq!(sample.memory_bytes, 3 * page_size());

@@ -20,7 +20,7 @@ impl Family {
             if (by_number && next == self.main) || found.belongs_to(self, by_number) {
                 return Some(true);
             }
-            unknown |= (sample.ending || sample.executing) && found.has_no_mark();
+            unknown |= found.may_have_a_mark(&sample);
             next = sample.parent;
             if next <= 1 || next == std::process::id() {
                 break;

@@ -34,8 +34,10 @@ struct Pass {
 struct Seen {
     /// Ended: its children may have been missed.
     ended: HashSet<u32>,
-    /// About to end, or to execute a program: its mark may have been missed, and children that it forked just before.
-    changing: HashSet<u32>,
+    /// About to end: its mark may have been missed, and children that it forked just before.
+    ending: HashSet<u32>,
+    /// One that executes a program, so whose it is cannot be told.
+    unknown: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub(super) struct Found {
     session: u32,
     group: u32,
     mark: Option<String>,
+    executing: bool,
 }
 
 impl Scan {
@@ -61,7 +64,8 @@ impl Scan {
             // nothing was missed.
             let settled = now.orphans == last.orphans
                 && now.seen.ended.is_subset(&last.seen.ended)
-                && now.seen.changing.is_subset(&last.seen.changing);
+                && now.seen.ending.is_subset(&last.seen.ending)
+                && !now.seen.unknown;
             last = now;
             if settled {
                 return Ok(Self { trees: last.trees, settled });
@@ -142,18 +146,23 @@ impl Found {
 
     /// Of a zombie, too: that has no mark any more, but still a session and a group.
     pub(super) fn look_at_any(pid: u32) -> Option<(Self, procfs::Sample)> {
-        // In this order: of a process that then neither ends nor executes, the mark was there to be read.
-        let mark = mark_of(pid);
+        // It may execute a program at any moment, of these three as well: only an environment that is as long as it is
+        // said to be was read, and of one that executes all the time maybe none.
+        let before = Environment::of(pid);
         let sample = procfs::sample(pid).ok()?;
-        // It may have executed a program when it was read.
-        let mark = mark.or_else(|| mark_of(pid));
+        let whole = |environment: &Environment| {
+            environment.bytes == sample.environment_bytes.min(ENVIRONMENT_BYTES)
+        };
+        let environment = if whole(&before) { before } else { Environment::of(pid) };
+        let executing = sample.executing || !whole(&environment);
         let (start_time, session, group) = (sample.start_time, sample.session, sample.group);
-        Some((Self { pid, start_time, session, group, mark }, sample))
+        let mark = environment.mark;
+        Some((Self { pid, start_time, session, group, mark, executing }, sample))
     }
 
-    /// Of a process that ends or executes just now, it may have one all the same.
-    pub(super) fn has_no_mark(&self) -> bool {
-        self.mark.is_none()
+    /// Whether it may have a mark that was not seen: it ends or executes just now.
+    pub(super) fn may_have_a_mark(&self, sample: &procfs::Sample) -> bool {
+        self.mark.is_none() && (sample.ending || self.executing)
     }
 
     /// `by_number`: whether the number of the main process still names what it named.
@@ -198,15 +207,28 @@ pub fn marked(state_id: &str) -> Result<Vec<Marked>, Error> {
     Ok(marked)
 }
 
-/// The value of the mark in a process's environment; `None` without one, or when it is not ours to read.
-fn mark_of(pid: u32) -> Option<String> {
-    let mut environment = Vec::new();
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).ok()?;
-    let value = environment
-        .split(|&byte| byte == 0)
-        .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
-    String::from_utf8(value.to_owned()).ok()
+/// What was read of the environment of a process: nothing when it is not ours to read.
+#[derive(Default)]
+struct Environment {
+    mark: Option<String>,
+    /// Longer ones are cut.
+    bytes: u64,
+}
+
+impl Environment {
+    fn of(pid: u32) -> Self {
+        let mut text = Vec::new();
+        let read = File::open(format!("/proc/{pid}/environ"))
+            .and_then(|file| file.take(ENVIRONMENT_BYTES).read_to_end(&mut text));
+        if read.is_err() {
+            return Self::default();
+        }
+        let value = text
+            .split(|&byte| byte == 0)
+            .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="));
+        let mark = value.and_then(|value| String::from_utf8(value.to_owned()).ok());
+        Self { mark, bytes: text.len() as u64 }
+    }
 }
 
 /// The living processes from `root` down.
@@ -219,9 +241,10 @@ fn tree(lineage: &Lineage, root: u32, seen: &mut Seen) -> Vec<Found> {
         let below = lineage.children_of(pid).unwrap_or_default();
         match Found::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z') {
             Some((living, sample)) => {
-                if sample.ending || sample.executing {
-                    seen.changing.insert(pid);
+                if sample.ending {
+                    seen.ending.insert(pid);
                 }
+                seen.unknown |= !sample.ending && living.may_have_a_mark(&sample);
                 found.push(living);
             }
             None => drop(seen.ended.insert(pid)),
