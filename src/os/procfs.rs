@@ -27,7 +27,7 @@ pub struct Sample {
     pub session: u32,
     /// It ends just now, or has ended: it forks no more, and its memory may be gone, with its environment.
     pub ending: bool,
-    /// It executes a program just now, and has no environment yet.
+    /// It executes a program just now, and does not have all of its environment yet.
     pub executing: bool,
     /// Length of its environment; 0 also when that is not ours to read.
     pub environment_bytes: u64,
@@ -128,19 +128,19 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
     // 23 is the virtual size, 24 the resident pages.
     let pages: u64 = fields.nth(1)?.parse().ok()?;
     let memory_bytes = pages * page_size();
-    // Skip 25 to reach 26, where the code begins: the kernel says 1 to those who may not know. 50 and 51 are where the
-    // environment begins and ends.
+    // Skip 25 to reach 26, where the code begins: the last the kernel sets of a new program; it says 1 to those who may
+    // not know. 50 and 51 are where the environment begins and ends.
     let mut addresses = fields.skip(1).map(|field| field.parse().unwrap_or(0_u64));
-    let known = addresses.next() != Some(1);
-    let (start, end) = (addresses.nth(23), addresses.next());
+    let code = addresses.next();
+    let (start, end) = (addresses.nth(23).unwrap_or(0), addresses.next().unwrap_or(0));
     Some(Sample {
         state,
         parent,
         group,
         session,
         ending: flags & PF_EXITING != 0,
-        executing: known && end == Some(0),
-        environment_bytes: end.unwrap_or(0).saturating_sub(start.unwrap_or(0)),
+        executing: code == Some(0) && flags & PF_EXITING == 0,
+        environment_bytes: end.saturating_sub(start),
         cpu_ticks: user + system,
         start_time,
         memory_bytes,
@@ -161,9 +161,9 @@ mod tests {
         assert!(parse(ending.as_bytes()).expect("parses").ending);
         // Code, 23 fields that do not matter, begin and end of the environment.
         let cases = [
-            (4096, "", false, 0),
-            (4096, " 0 0", true, 0),
             (0, " 0 0", true, 0),
+            (0, " 140700 140700", true, 0),
+            (4096, " 140700 140700", false, 0),
             (1, " 0 0", false, 0),
             (4096, " 140700 140735", false, 35),
         ];

@@ -11,6 +11,9 @@ use crate::os::{Error, procfs};
 /// Passes until two agree.
 const PASSES: usize = 8;
 
+/// Looks at a process that executes; a hundred take about a millisecond.
+const LOOKS: usize = 2_000;
+
 /// Longest environment looked at; the kernel allows more, but then the mark is not in it by accident.
 const ENVIRONMENT_BYTES: u64 = 1 << 20;
 
@@ -139,9 +142,17 @@ impl Pass {
 }
 
 impl Found {
-    /// `None` when it has ended.
+    /// `None` when it has ended. Of one that executes a program it is known after a moment whose it is.
     fn look(pid: u32) -> Option<Self> {
-        Self::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z').map(|(found, _)| found)
+        for _ in 0..LOOKS {
+            let (found, sample) =
+                Self::look_at_any(pid).filter(|(_, sample)| sample.state != 'Z')?;
+            if !found.may_have_a_mark(&sample) {
+                return Some(found);
+            }
+            std::thread::yield_now();
+        }
+        None
     }
 
     /// Of a zombie, too: that has no mark any more, but still a session and a group.

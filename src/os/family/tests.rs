@@ -76,6 +76,18 @@ async fn leave(child: &mut Child) {
     assert_eq!(child.wait().await.expect("ends").cause, killed);
 }
 
+/// Until each of them has executed `sleep`: while it does, whose it is cannot be told.
+async fn asleep(pids: &[u32]) {
+    let executed = |pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name == "sleep\n")
+            && procfs::sample(*pid).is_ok_and(|sample| !sample.executing)
+    };
+    while !pids.iter().all(executed) {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn gone(pids: &[u32]) {
     while pids.iter().any(|&pid| procfs::sample(pid).is_ok()) {
         tokio::task::yield_now().await;
@@ -90,11 +102,13 @@ async fn group_session_and_escapees_are_found_and_killed_and_no_one_else() {
         // In the group; in a session of its own; double-forked into a session of its own, with children there.
         let script = "sh -c 'echo $$; exec sleep 1000' & \
             setsid sh -c 'echo $$; exec sleep 1000' & \
-            (setsid sh -c 'sleep 1000 & echo $!; echo $$; wait' &) & wait";
+            (setsid sh -c 'sleep 1000 & echo $!; echo $$; exec sleep 1000' &) & wait";
         let (mut child, mut left) = start(&fixture, "escaping", script, 4).await;
         left.sort_unstable();
         let (mut other, others) =
             start(&fixture, "other", "setsid sh -c 'echo $$; exec sleep 1000' & wait", 1).await;
+        asleep(&left).await;
+        asleep(&others).await;
         let family = family_of("escaping", &child);
         let alive = fixture.census.remaining(&family).await.expect("looks");
         assert!(left.iter().all(|pid| pids(&alive).contains(pid)), "found while main lives");
@@ -210,6 +224,7 @@ async fn a_stranger_with_the_number_of_an_ended_main_process_is_left_alone() {
         let script = "env -u CAFE_SERVICE sh -c 'echo $$; exec sleep 1000' & \
             (env -u CAFE_SERVICE sh -c 'echo $$; exec sleep 1000' &); wait";
         let (mut stranger, below) = start(&fixture, "stranger", script, 2).await;
+        asleep(&below).await;
         let family = outlived(&fixture, &stranger).await;
         let found = fixture.census.remaining(&family).await.expect("looks");
         assert!(found.is_empty(), "{found:?}");
@@ -239,6 +254,7 @@ async fn a_group_is_signalled_by_number_while_its_leader_or_a_member_is_there() 
         child.wait().await.expect("ends");
         gone(&left).await;
         let (mut child, left) = start(&fixture, "old", script, 1).await;
+        asleep(&left).await;
         let family = family_of("old", &child);
         leave(&mut child).await;
         let remaining = fixture.census.remaining(&family).await.expect("looks");
@@ -246,6 +262,7 @@ async fn a_group_is_signalled_by_number_while_its_leader_or_a_member_is_there() 
         gone(&left).await;
         // As this kernel does it.
         let (mut child, left) = start(&fixture, "old", script, 1).await;
+        asleep(&left).await;
         let family = family_of("old", &child);
         leave(&mut child).await;
         let remaining = fixture.census.remaining(&family).await.expect("looks");

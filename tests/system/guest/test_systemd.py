@@ -65,6 +65,8 @@ class Systemd(Case):
         cafe = self.cafe(
             {"plain": STAYS, "limited": f"{STAYS}, limits: (cpu_percent: 50), restart: temporary"},
             Delegate="no",
+            # A slice of its own: `system.slice` hands on for a while what other units needed.
+            Slice="undelegated.slice",
         )
         self.runs(cafe, "plain")
         limited = self.eventually(
