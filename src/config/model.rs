@@ -15,7 +15,7 @@ use crate::types::name::Name;
 use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnFull, Restart, Strategy};
 
 /// A whole config, checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// The file it was read from, absolute.
     pub source: PathBuf,
@@ -32,7 +32,7 @@ pub struct Config {
 }
 
 /// What concerns the daemon rather than one service.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Daemon {
     /// The control socket.
     pub control: Control,
@@ -50,7 +50,7 @@ pub struct Daemon {
 }
 
 /// Who may reach the daemon, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Path of the unix socket.
     pub socket: PathBuf,
@@ -61,7 +61,7 @@ pub struct Control {
 }
 
 /// Bounds of the logs of all services together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogTotal {
     /// Largest sum of all log files, bytes.
     pub max_total: u64,
@@ -70,7 +70,7 @@ pub struct LogTotal {
 }
 
 /// One service. There may be thousands: what is large and rare is boxed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Program and arguments; the program is found on the service's `PATH`.
     pub command: Vec<String>,
@@ -152,7 +152,7 @@ pub enum Start {
 }
 
 /// Where a service listens, by a socket that cafe binds.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Listen {
     /// TCP. An IPv6 address never takes IPv4 along.
     Ip(SocketAddr),
@@ -187,7 +187,7 @@ impl fmt::Display for Listen {
 }
 
 /// What kind of process a service is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Kind {
     /// Meant to run for ever.
     Daemon,
@@ -203,7 +203,7 @@ pub enum Kind {
 }
 
 /// When a timer runs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Schedule {
     /// A cron expression in local time, as written; five fields, or six with seconds first.
     Cron(String),
@@ -225,7 +225,7 @@ pub enum Overlap {
 }
 
 /// How a service proves that it is ready.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Ready {
     /// Still alive after this long.
     Delay(Duration),
@@ -240,7 +240,7 @@ pub enum Ready {
 }
 
 /// A question to a running service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     /// A TCP connection is accepted.
     Tcp(SocketAddr),
@@ -256,7 +256,7 @@ pub enum Probe {
 }
 
 /// Probes on a schedule.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// What is asked.
     pub probe: Probe,
@@ -284,7 +284,7 @@ pub enum OnUnhealthy {
 }
 
 /// A command of the user that runs on an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// Program and arguments.
     pub command: Vec<String>,
@@ -293,7 +293,7 @@ pub struct Hook {
 }
 
 /// How a service is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The signal that asks.
     pub signal: i32,
@@ -302,7 +302,7 @@ pub struct Stop {
 }
 
 /// How `cafe reload NAME` reaches a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reload {
     /// By a signal.
     Signal(i32),
@@ -311,7 +311,7 @@ pub enum Reload {
 }
 
 /// Resource limits; absent means inherited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// `memory.high` of its cgroup, bytes.
     pub memory_high: Option<u64>,
@@ -338,7 +338,7 @@ pub struct Limits {
 }
 
 /// Log files of one service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// Size at which a file is rotated, bytes.
     pub max_file: u64,
@@ -349,7 +349,7 @@ pub struct Log {
 }
 
 /// Services that restart together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// Who restarts with whom.
     pub strategy: Strategy,

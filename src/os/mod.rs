@@ -7,9 +7,11 @@
 pub mod caps;
 pub mod cgroup;
 pub mod children;
+pub mod clock;
 pub mod error;
 pub mod exits;
 pub mod family;
+pub mod image;
 pub mod lock;
 pub mod memory;
 pub mod notify;

@@ -1,5 +1,6 @@
 //! Signals sent to cafe itself, as one stream. Decides nothing about them.
 
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Error;
@@ -62,6 +63,24 @@ impl Signals {
             _ = self.user2.recv() => Request::User2,
         }
     }
+}
+
+/// Holds all signals back in this thread, until [`restore`] or, in the program that this process becomes, [`release`].
+pub(super) fn hold() -> Option<SigSet> {
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).ok()?;
+    Some(before)
+}
+
+/// Undoes [`hold`].
+pub(super) fn restore(mask: &SigSet) {
+    // Fails only for a value of `how` that does not exist.
+    let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(mask), None);
+}
+
+/// What was held back when this process became another program is delivered now; to be called once it is watched for.
+pub fn release() {
+    restore(&SigSet::empty());
 }
 
 fn ignore_broken_pipes() -> Result<(), Error> {

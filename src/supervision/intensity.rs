@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::policy::Intensity;
 
 /// Times of the latest restarts, oldest first; at most one more than the limit is kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Window {
     times: Vec<Duration>,
 }

@@ -18,7 +18,7 @@ pub enum Restart {
 }
 
 /// Capped exponential delay with full jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     /// Upper bound of the first delay.
     pub min: Duration,
@@ -29,7 +29,7 @@ pub struct Backoff {
 }
 
 /// The restart limit: more than `restarts` within `within` is too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intensity {
     /// Restarts allowed.
     pub restarts: u32,

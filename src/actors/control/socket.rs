@@ -1,4 +1,4 @@
-//! Answers the control API on the unix socket. Owns the socket file while it runs.
+//! Answers the control API at its [`Door`].
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::backend::Api;
+use super::door::Door;
 use crate::net;
-use crate::net::socket::Reach;
 use crate::supervision::task::{self, Task};
 
 /// The actor; its state is [`State`].
@@ -18,13 +18,19 @@ pub(crate) struct Socket;
 #[derive(Debug)]
 pub(crate) enum Msg {
     /// The server ended, which it never does by itself.
-    Ended,
+    Ended(std::io::Result<()>),
+}
+
+/// What the actor needs to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) api: Api,
+    pub(crate) door: Door,
 }
 
 /// What the actor owns.
 #[derive(Debug)]
 pub(crate) struct State {
-    _file: net::socket::Socket,
     server: Task,
     /// Dropped to end the server, which lets answers under way be given.
     running: Option<oneshot::Sender<()>>,
@@ -33,29 +39,19 @@ pub(crate) struct State {
 impl Actor for Socket {
     type Msg = Msg;
     type State = State;
-    type Arguments = Api;
+    type Arguments = Options;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Msg>,
-        api: Api,
+        options: Options,
     ) -> Result<State, ActorProcessingErr> {
-        let config = api.keeper.config();
-        let control = &config.daemon.control;
-        let reach = Reach { group: api.keeper.control_group(), public: control.public };
-        let (listener, file) = net::socket::listen(&control.socket, reach)?;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
         let (running, ended) = oneshot::channel::<()>();
-        let owner = nix::unistd::geteuid().as_raw();
-        let router = net::api::router(Arc::new(api));
         let server = task::spawn("control socket", async move {
-            net::server::serve(listener, router, owner, async {
-                let _ = ended.await;
-            })
-            .await;
-            let _ = myself.cast(Msg::Ended);
+            let ended = serve(options, ended).await;
+            let _ = myself.cast(Msg::Ended(ended));
         });
-        Ok(State { _file: file, server, running: Some(running) })
+        Ok(State { server, running: Some(running) })
     }
 
     /// The answer that the daemon ends is often one of those under way.
@@ -71,9 +67,35 @@ impl Actor for Socket {
     async fn handle(
         &self,
         _myself: ActorRef<Msg>,
-        Msg::Ended: Msg,
+        Msg::Ended(ended): Msg,
         _state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        ended?;
         Err("the server of the control socket ended".into())
+    }
+}
+
+/// Answers while the door is open, until `ended`.
+async fn serve(options: Options, mut ended: oneshot::Receiver<()>) -> std::io::Result<()> {
+    let Options { api, door } = options;
+    let owner = nix::unistd::geteuid().as_raw();
+    let router = net::api::router(Arc::new(api));
+    loop {
+        tokio::select! {
+            () = door.opened() => {}
+            _ = &mut ended => return Ok(()),
+        }
+        let mut over = false;
+        net::server::serve(door.listener()?, router.clone(), owner, async {
+            tokio::select! {
+                () = door.closing() => {}
+                _ = &mut ended => over = true,
+            }
+        })
+        .await;
+        door.is_empty();
+        if over {
+            return Ok(());
+        }
     }
 }

@@ -251,14 +251,34 @@ impl State {
         adopted: Option<Adopted>,
         last_generation: u64,
     ) -> Result<service::Handle, ActorProcessingErr> {
-        let options = service::Options {
+        let options =
+            service::Options { adopted, last_generation, ..self.actor_options(id, name, config) };
+        self.start_actor(id, options).await
+    }
+
+    /// For the actor of a service that never ran.
+    pub(super) fn actor_options(
+        &self,
+        id: MemberId,
+        name: &Name,
+        config: Arc<config::Service>,
+    ) -> service::Options {
+        service::Options {
             name: name.clone(),
             config,
             context: self.context.clone(),
             reporter: Reporter { member: id, supervisor: self.myself.clone() },
-            adopted,
-            last_generation,
-        };
+            adopted: None,
+            resumed: None,
+            last_generation: 0,
+        }
+    }
+
+    pub(super) async fn start_actor(
+        &mut self,
+        id: MemberId,
+        options: service::Options,
+    ) -> Result<service::Handle, ActorProcessingErr> {
         let (handle, cell) = Service::spawn(options, self.myself.get_cell()).await?;
         self.actors.insert(cell.get_id(), id);
         Ok(handle)
@@ -414,7 +434,7 @@ fn listeners_of(service: &config::Service) -> Vec<status::Listener> {
     service.listen.iter().map(shown).collect()
 }
 
-fn kind_name(kind: &Kind) -> &'static str {
+pub(super) fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Daemon => "daemon",
         Kind::Oneshot => "oneshot",

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use super::apply::kind_name;
+use crate::config;
 use crate::net::api::ServiceCounters;
-use crate::os::procfs;
+use crate::os::{clock, procfs};
 use crate::supervision::tree::Branch;
 use crate::types::exit::Cause;
 use crate::types::exit::PostMortem;
@@ -37,13 +40,16 @@ const EXIT_KINDS: [&str; 6] = ["exit_0", "exit_nonzero", "signal", "oom", "not_s
 pub(super) const TIMER: &str = "timer";
 
 /// The record of one service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) state: State,
     pub(super) reason: String,
     pub(super) since: Timestamp,
     /// The same moment by a clock that nobody sets.
+    #[serde(with = "clock::instant")]
     pub(super) entered: Instant,
+    /// Told again by the config.
+    #[serde(skip)]
     pub(super) kind: &'static str,
     pub(super) group: Option<Name>,
     pub(super) pid: Option<u32>,
@@ -64,6 +70,7 @@ pub(super) struct Entry {
     exit_counts: [u64; EXIT_KINDS.len()],
     /// CPU of ended incarnations, milliseconds.
     cpu_ms_ended: u64,
+    #[serde(skip)]
     cpu: Option<Cpu>,
 }
 
@@ -100,6 +107,11 @@ impl Entry {
             cpu_ms_ended: 0,
             cpu: None,
         }
+    }
+
+    /// Names its kind, which is not written down.
+    pub(super) fn names_its_kind(&mut self, service: Option<&Arc<config::Service>>) {
+        self.kind = service.map_or("daemon", |service| kind_name(&service.kind));
     }
 
     /// Its next start is by hand or by the config: restarts are counted from there.
@@ -157,6 +169,12 @@ impl Board {
     /// Changes the record of a service.
     pub(super) fn with<R>(&self, name: &Name, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         self.lock().get_mut(name).map(|entry| change(entry))
+    }
+
+    /// All records.
+    pub(super) fn entries(&self) -> Vec<(Name, Entry)> {
+        let entries = self.lock();
+        entries.iter().map(|(name, entry)| (name.clone(), Entry::clone(entry))).collect()
     }
 
     pub(super) fn insert(&self, name: Name, entry: Entry) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use super::gate::Gate;
 use super::journal::{Entry, Journal};
 use super::service::launch;
 use crate::actors::listeners;
@@ -49,6 +50,7 @@ pub(crate) struct Context {
     pub(super) base_env: BTreeMap<String, String>,
     pub(super) listeners: listeners::Handle,
     pub(super) census: Census,
+    pub(super) gate: Gate,
     cgroups: Option<Hierarchy>,
     pub(super) state_id: String,
     notify_dir: PathBuf,
@@ -94,6 +96,7 @@ impl Context {
             base_env,
             listeners,
             census,
+            gate: Gate::default(),
             cgroups,
             state_id,
             notify_dir,

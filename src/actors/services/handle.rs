@@ -6,8 +6,8 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use super::Msg;
 use super::board::Board;
+use super::{Msg, Record};
 use crate::config::Config;
 use crate::supervision::mailbox::{self, Mailbox};
 use crate::types::error::{Code, Problem};
@@ -93,6 +93,26 @@ impl Handle {
             Ok(Err(_)) => Err(mailbox::Error::Gone),
             Err(_) => Err(mailbox::Error::Late(ANSWER_DEADLINE)),
         }
+    }
+
+    /// Writes all of it down, for the image of cafe that comes. From the answer on nothing is done.
+    ///
+    /// # Errors
+    /// When it takes longer than `within`: some service cannot be written down now. [`Self::go_on`] must follow.
+    pub(crate) async fn hand_over(&self, within: Duration) -> Result<Record, mailbox::Error> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.tell(Msg::HandOver { reply })?;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(record)) => Ok(record),
+            Ok(Err(_)) => Err(mailbox::Error::Gone),
+            Err(_) => Err(mailbox::Error::Late(within)),
+        }
+    }
+
+    /// Goes on after [`Self::hand_over`]: cafe stays as it is.
+    pub(crate) fn go_on(&self) {
+        // A supervisor that failed meanwhile has forgotten that it was to be still.
+        let _ = self.mailbox.tell(Msg::GoOn);
     }
 
     /// What is being stopped is killed, and so is what is still to be stopped, in order.

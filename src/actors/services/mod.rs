@@ -12,7 +12,9 @@ mod calls;
 mod commands;
 mod context;
 mod found;
+mod gate;
 mod handle;
+mod handover;
 mod journal;
 mod leftovers;
 mod report;
@@ -33,6 +35,8 @@ use self::board::Board;
 use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
+use self::handover::Handover;
+pub(crate) use self::handover::{Inheritance, Record, Recorded};
 use super::Shutdown;
 use super::bus::Bus;
 use crate::config::{self, Config};
@@ -58,6 +62,13 @@ pub(crate) enum Msg {
     Hurry,
     /// Everything must end; answered when nothing runs.
     Shutdown { reply: Reply<()> },
+    /// cafe hands itself over: from the answer on nothing is done.
+    HandOver { reply: oneshot::Sender<Record> },
+    /// It does not after all.
+    GoOn,
+    /// All services are written down.
+    #[doc(hidden)]
+    Recorded(Box<Recorded>),
     /// What became of a service.
     #[doc(hidden)]
     Report(report::From),
@@ -78,6 +89,8 @@ pub(crate) struct Options {
     pub(crate) bus: Bus,
     /// Ends the daemon, when a significant service ended.
     pub(crate) shutdown: Shutdown,
+    /// What another image of cafe knew.
+    pub(crate) inherited: Inheritance,
 }
 
 /// The actor; its state is [`State`].
@@ -105,6 +118,9 @@ pub(crate) struct State {
     waiting_for_end: Vec<Reply<()>>,
     /// Nothing has time to end politely any more.
     hurried: bool,
+    handover: Handover,
+    /// How many last lines are still to come.
+    lines_awaited: u32,
 }
 
 /// A service as its supervisor knows it.
@@ -162,8 +178,12 @@ impl Actor for Services {
             alarm: None,
             waiting_for_end: Vec::new(),
             hurried: false,
+            handover: Handover::None,
+            lines_awaited: 0,
         };
-        state.begin(&options.config).await?;
+        if !state.resume(&options.inherited, &options.config).await? {
+            state.begin(&options.config).await?;
+        }
         Ok(state)
     }
 
@@ -214,6 +234,9 @@ impl Actor for Services {
             Msg::Report(report::From { member, report }) => state.reported(member, report),
             Msg::Called { member, said } => state.called(member, said),
             Msg::Wake => state.alarm = None,
+            Msg::HandOver { reply } => state.hand_over(reply),
+            Msg::Recorded(recorded) => state.recorded(*recorded),
+            Msg::GoOn => state.go_on(),
         }
         state.drive().await
     }
@@ -253,6 +276,11 @@ impl State {
 
     /// Hands out what the roster wants done, shows what changed, and sets the alarm for what waits.
     async fn drive(&mut self) -> Result<(), ActorProcessingErr> {
+        if !matches!(self.handover, Handover::None) {
+            // The next image gives the orders.
+            self.show_changes();
+            return Ok(());
+        }
         loop {
             let commands = self.roster.commands(self.now());
             self.show_changes();

@@ -37,7 +37,10 @@ impl State {
                 self.show(id);
             }
             Report::Ended { how, post_mortem } => self.ended(id, how, post_mortem),
-            Report::LastLines { generation, lines } => self.publish_exit(id, generation, lines),
+            Report::LastLines { generation, lines } => {
+                self.lines_awaited = self.lines_awaited.saturating_sub(1);
+                self.publish_exit(id, generation, lines);
+            }
             Report::Health { healthy, evidence } => {
                 let changed = member.unhealthy == healthy;
                 member.unhealthy = !healthy;
@@ -76,6 +79,7 @@ impl State {
 
     fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
         let now = self.now();
+        self.lines_awaited += 1;
         let Some(member) = self.members.get_mut(&id) else { return };
         member.up = false;
         member.unhealthy = false;

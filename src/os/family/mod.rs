@@ -44,6 +44,18 @@ impl Family {
         Self { main: main.pid(), mark, leader: main.descriptor() }
     }
 
+    /// As another image of this process knew it: the main process it began with, by number and descriptor.
+    #[must_use]
+    pub fn held(main: u32, mark: String, leader: Arc<OwnedFd>) -> Self {
+        Self { main, mark, leader }
+    }
+
+    /// The descriptor of the main process it began with.
+    #[must_use]
+    pub fn leader(&self) -> BorrowedFd<'_> {
+        self.leader.as_fd()
+    }
+
     /// Sends a signal to its process group, where there is one left.
     ///
     /// # Errors

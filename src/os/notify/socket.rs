@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -66,22 +66,46 @@ impl Socket {
         &self.path
     }
 
-    /// The next message. Safe to cancel. Descriptors that come with it are closed when it is dropped,
-    /// which is what `BARRIER=1` waits for.
+    /// One that another image of this process bound at `path`.
+    ///
+    /// # Errors
+    /// When it is no such socket, or the runtime cannot watch it.
+    pub fn held(socket: OwnedFd, path: PathBuf) -> Result<Self, Error> {
+        let held = UnixDatagram::from_std(socket.into());
+        let failed = |source| Error::system("watch", path.display().to_string(), source);
+        Ok(Self { socket: held.map_err(failed)?, path })
+    }
+
+    /// Until a message may have come. Safe to cancel.
     ///
     /// # Errors
     /// When the socket fails.
-    pub async fn receive(&self) -> Result<Received, Error> {
-        loop {
-            let received = self.socket.async_io(Interest::READABLE, || receive(&self.socket));
-            let received = received.await;
-            let failed =
-                |source| Error::system("receive on", self.path.display().to_string(), source);
+    pub async fn readable(&self) -> Result<(), Error> {
+        self.socket.readable().await.map_err(|source| self.failed(source))
+    }
+
+    /// The next message, if there is one. Descriptors that come with it are closed when it is dropped, which is what
+    /// `BARRIER=1` waits for.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn try_receive(&self) -> Result<Option<Received>, Error> {
+        match self.socket.try_io(Interest::READABLE, || receive(&self.socket)) {
             // Without credentials there is nothing to trust it by; the kernel always gives them.
-            if let Some(received) = received.map_err(failed)? {
-                return Ok(received);
-            }
+            Ok(received) => Ok(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(source) => Err(self.failed(source)),
         }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::system("receive on", self.path.display().to_string(), source)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

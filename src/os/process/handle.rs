@@ -78,6 +78,29 @@ impl Child {
         }))
     }
 
+    /// Goes on with a process that another image of this one had: `exit` if it took its status.
+    ///
+    /// Before the reaper runs, as [`Self::adopt`].
+    #[must_use]
+    pub fn held(
+        pid: u32,
+        start_time: u64,
+        pidfd: Arc<OwnedFd>,
+        exit: Option<Exit>,
+        children: &Arc<Children>,
+    ) -> Self {
+        let own = std::process::id();
+        let is_ours = exit.is_none()
+            && procfs::sample(pid)
+                .is_ok_and(|found| found.parent == own && found.start_time == start_time);
+        if is_ours {
+            children.register(pid);
+        }
+        let ended = exit.map_or_else(OnceLock::new, OnceLock::from);
+        let (children, registered) = (Arc::clone(children), AtomicBool::new(is_ours));
+        Self { pid, pidfd, start_time, children, registered, ended }
+    }
+
     /// Its process id, which is also its process group and session.
     #[must_use]
     pub fn pid(&self) -> u32 {

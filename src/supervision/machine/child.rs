@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::policy::{Backoff, Restart};
 
 /// What the machine knows of a child beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildSpec {
     /// When it is restarted.
     pub restart: Restart,
@@ -16,7 +18,7 @@ pub struct ChildSpec {
 }
 
 /// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// As it should: a transient child stays down.
     Normal,
@@ -25,7 +27,7 @@ pub enum End {
 }
 
 /// Why a child rests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
     /// Nobody started it yet.
     NeverStarted,
@@ -44,7 +46,7 @@ pub enum Why {
 }
 
 /// What a child does right now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Down, and meant to be.
     Idle {
@@ -73,7 +75,7 @@ pub enum Phase {
     Stopping,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Life {
     Down,
     Starting,
@@ -81,21 +83,21 @@ pub(super) enum Life {
     Stopping,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Goal {
     Run,
     Rest(Why),
 }
 
 /// Who wants the next start: decides what a failed one means. Once it has been up, every further start is a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Cause {
     Boot,
     Hand,
     Restart,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Child {
     pub(super) spec: ChildSpec,
     /// What it does.

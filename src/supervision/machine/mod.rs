@@ -22,12 +22,15 @@
 mod child;
 mod events;
 mod plan;
+mod random;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::types::policy::{AutoShutdown, Intensity, Strategy};
 
@@ -36,7 +39,7 @@ use child::{Cause, Child, Goal, Life};
 pub use child::{ChildSpec, End, Phase, Why};
 
 /// What the machine knows of its supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Who goes down and up with a child that is restarted.
     pub strategy: Strategy,
@@ -55,7 +58,7 @@ pub struct Spec {
 }
 
 /// What a failed first start means, at boot or by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {
     /// As in OTP: a failed boot stops those already started and ends the supervisor; a child that failed to start by hand
     /// stays down.
@@ -75,7 +78,7 @@ pub enum Order {
 }
 
 /// State of the supervisor itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// At work; also before the boot.
     Running,
@@ -86,7 +89,7 @@ pub enum State {
 }
 
 /// Why a supervisor ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// It was told to.
     Shutdown,
@@ -110,7 +113,7 @@ pub enum Ended {
 }
 
 /// What happened that its phases alone do not tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// A child is restarted after a delay, and others with it.
     Restarting {
@@ -152,13 +155,15 @@ pub enum Refusal {
 const REPORTS: usize = 64;
 
 /// One supervisor and its children, addressed by slot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     spec: Spec,
     children: Vec<Option<Child>>,
     /// Slots in start order.
     order: Vec<usize>,
     window: Window,
+    /// Its state tells what it draws next.
+    #[serde(with = "random")]
     random: fastrand::Rng,
     state: State,
     /// What [`State::Ended`] will say, set when the shutdown begins.

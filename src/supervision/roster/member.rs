@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::machine::{ChildSpec, Machine, Phase};
 use super::{MemberId, ScopeId};
 use crate::types::name::Name;
@@ -23,7 +25,7 @@ pub struct MemberSpec {
 }
 
 /// What a gated start waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Waits {
     /// A requirement that is on its way.
     Requirement(Name),
@@ -36,7 +38,7 @@ pub enum Waits {
 }
 
 /// Where a member is between its machine's order and the driver's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Level {
     /// Nothing runs.
     Down,
@@ -60,7 +62,7 @@ impl Level {
 }
 
 /// What a member is to those that depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Standing {
     /// It runs and will go on, or did what it was for.
     Up,
@@ -70,7 +72,7 @@ pub(super) enum Standing {
     Down,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) name: Name,
     pub(super) scope: ScopeId,
@@ -125,7 +127,7 @@ impl Member {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Scope {
     pub(super) machine: Machine,
     /// Member of each slot of the machine.

@@ -27,6 +27,8 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::machine::{Ended, Machine, Phase, State};
 use crate::types::name::Name;
 use member::{Level, Member, Scope, Standing};
@@ -40,7 +42,7 @@ pub type ScopeId = usize;
 
 /// What the driver must do; each is answered once: a start by `started`, `start_failed` or `ended`,
 /// a stop by `ended`. A retired member has nothing left and is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Start the member.
     Start(MemberId),
@@ -51,7 +53,7 @@ pub enum Command {
 }
 
 /// Because of whom a member is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// A member of the same group failed and takes this one with it.
     Sibling(MemberId),
@@ -60,7 +62,7 @@ pub enum Cause {
 }
 
 /// Something that commands and phases alone do not tell, for the events and the post-mortems.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// A member will be stopped because of another.
     PulledDown {
@@ -86,7 +88,7 @@ pub enum Notice {
 }
 
 /// All scopes and the graph between their members.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Roster {
     /// Boxed, as a map of increasing keys is half empty; so are the scopes.
     members: BTreeMap<MemberId, Box<Member>>,

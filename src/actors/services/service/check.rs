@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::super::report::Report;
 use super::instance::Phase;
+use super::launch::hear_pipe;
 use super::{Msg, State};
 use crate::config::{OnUnhealthy, Ready};
 use crate::net::probe;
@@ -24,16 +25,34 @@ impl State {
             // Up means done: its end is awaited.
             return;
         }
+        self.await_ready_within(myself, self.config.ready_timeout);
+    }
+
+    /// Goes on to wait: another image of cafe did so far.
+    pub(super) fn await_ready_again(&mut self, myself: &ActorRef<Msg>, left: Option<Duration>) {
+        if let Some(instance) = self.instance.as_deref_mut()
+            && let Some(pipe) = instance.ready_pipe.clone()
+            && let Some(Ready::Fd(descriptor)) = self.config.ready
+        {
+            let heard = hear_pipe(myself, &self.context, instance.generation, descriptor, pipe);
+            instance.checks.push(heard);
+        }
+        if !matches!(self.config.kind, crate::config::Kind::Oneshot) {
+            self.await_ready_within(myself, left.unwrap_or(self.config.ready_timeout));
+        }
+    }
+
+    fn await_ready_within(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
         let Some(ready) = self.config.ready.clone() else { return self.up(myself, None) };
         let Some(instance) = self.instance.as_mut() else { return };
         if let Some(evidence) = instance.early_evidence.take() {
             return self.up(myself, Some(evidence));
         }
-        let generation = instance.generation;
-        let (me, timeout) = (myself.clone(), self.config.ready_timeout);
+        let (me, generation) = (myself.clone(), instance.generation);
         match ready {
             Ready::Delay(delay) => {
                 let evidence = format!("alive for {}", show_duration(delay));
+                let delay = delay.saturating_sub(instance.started.elapsed());
                 instance.checks.push(task::spawn("ready delay", async move {
                     tokio::time::sleep(delay).await;
                     let _ = me.cast(Msg::Ready { generation, evidence });
@@ -56,6 +75,7 @@ impl State {
     fn set_ready_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
         let Some(instance) = self.instance.as_mut() else { return };
         let (me, generation) = (myself.clone(), instance.generation);
+        instance.due = Some(Instant::now() + timeout);
         instance.deadline = Some(task::spawn("ready deadline", async move {
             tokio::time::sleep(timeout).await;
             let _ = me.cast(Msg::ReadinessExpired { generation });
@@ -75,7 +95,8 @@ impl State {
         let Some(instance) = self.instance.as_mut() else { return };
         instance.phase = Phase::Up;
         instance.was_up = true;
-        instance.deadline = None;
+        (instance.deadline, instance.due) = (None, None);
+        instance.ready_pipe = None;
         instance.checks.clear();
         let generation = instance.generation;
         self.report(Report::Up { evidence });
@@ -100,9 +121,10 @@ impl State {
         let Some(health) = self.config.health.clone() else { return };
         let Some(instance) = self.instance.as_mut() else { return };
         let (me, generation) = (myself.clone(), instance.generation);
+        let grace = health.grace.saturating_sub(instance.started.elapsed());
         instance.checks.push(task::spawn("health", async move {
             let target = probe_target(&health.probe);
-            tokio::time::sleep(health.grace).await;
+            tokio::time::sleep(grace).await;
             let mut ticks = tokio::time::interval(health.every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -233,16 +255,19 @@ impl State {
         let (me, context) = (myself.clone(), self.context.clone());
         let Some(instance) = self.current(generation) else { return };
         let Some(family) = instance.family.clone() else { return };
+        instance.hearing.retain(|inquiry| !inquiry.is_finished());
+        instance.asked += 1;
         instance.hearing.push(task::spawn("main pid", async move {
-            if context.is_member(&family, pid).await {
-                let _ = me.cast(Msg::MainPid { generation, pid });
-            }
+            let belongs = context.is_member(&family, pid).await;
+            let _ = me.cast(Msg::MainPid { generation, pid: belongs.then_some(pid) });
         }));
     }
 
     /// Another process of the service is its main one from now on.
-    pub(super) fn main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: u32) {
+    pub(super) fn main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: Option<u32>) {
         let Some(instance) = self.current(generation) else { return };
+        instance.asked = instance.asked.saturating_sub(1);
+        let Some(pid) = pid else { return };
         if instance.child.as_ref().is_some_and(|child| child.pid() == pid) {
             return;
         }

@@ -89,6 +89,7 @@ impl State {
         let Some(instance) = self.instance.as_mut() else { return };
         let generation = instance.generation;
         let myself = myself.clone();
+        instance.due = Some(Instant::now() + timeout);
         instance.deadline = Some(task::spawn("stop deadline", async move {
             tokio::time::sleep(timeout).await;
             let _ = myself.cast(Msg::StopExpired { generation });
@@ -130,12 +131,13 @@ impl State {
         instance.phase = Phase::Clearing;
         instance.checks.clear();
         instance.hearing.clear();
+        instance.asked = 0;
         instance.ear = None;
         instance.notify = None;
         instance.watchdog = None;
         instance.inquiry = None;
         instance.watch = None;
-        instance.deadline = None;
+        (instance.deadline, instance.due) = (None, None);
         // What it leaves behind gets the rest of the time that a stop has.
         let spent = instance.stop_began.map_or(Duration::ZERO, |began| began.elapsed());
         if self.is_clear() {
@@ -144,19 +146,27 @@ impl State {
         self.clear(myself, timeout.saturating_sub(spent));
     }
 
+    /// Another image of cafe has begun to end what is left.
+    pub(super) fn clear_again(&mut self, myself: &ActorRef<Msg>) {
+        let began = self.instance.as_ref().and_then(|instance| instance.stop_began);
+        let spent = began.map_or(Duration::ZERO, |began| began.elapsed());
+        self.clear(myself, self.stop_timeout().saturating_sub(spent));
+    }
+
     /// The cheap look: certainly nothing left.
     fn is_clear(&self) -> bool {
         self.context.certainly_clear(&self.name)
     }
 
     /// Ends what is left: asks, waits for `grace`, kills, and looks until nothing is there.
-    fn clear(&mut self, myself: &ActorRef<Msg>, grace: Duration) {
+    pub(super) fn clear(&mut self, myself: &ActorRef<Msg>, grace: Duration) {
         let (name, context, signal) =
             (self.name.clone(), self.context.clone(), self.config.stop.signal);
         let Some(instance) = self.instance.as_mut() else { return };
         let Some(family) = instance.family.clone() else { return };
         let (asked, found) = (instance.stop_began.is_some(), instance.found);
         let (generation, myself) = (instance.generation, myself.clone());
+        instance.due = None;
         instance.deadline = Some(task::spawn("clear", async move {
             let mut left_behind = context.clear(&name, &family, signal, asked, grace).await;
             if found {

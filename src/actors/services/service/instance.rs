@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::super::report::Report;
+use super::launch::ReadyPipe;
 use super::{Adopted, Msg, State};
 use crate::os;
 use crate::os::exits::Watch;
@@ -20,7 +22,7 @@ use crate::types::error::chain;
 use crate::types::exit::{BY_ITSELF, Cause, PostMortem};
 
 /// Where an incarnation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Being made.
     Spawning,
@@ -67,10 +69,15 @@ pub(super) struct Instance {
     pub(super) notify: Option<(Arc<Socket>, Option<u32>)>,
     /// Hears the notify socket until the main process has ended.
     pub(super) ear: Option<Task>,
-    /// What is looked up because of what was heard.
+    /// What is looked up because of what was heard, and how much of it has no answer yet.
     pub(super) hearing: Vec<Task>,
+    pub(super) asked: u32,
     /// The deadline that runs now: of readiness, or of the stop.
     pub(super) deadline: Option<Task>,
+    /// When it is over.
+    pub(super) due: Option<Instant>,
+    /// The pipe it writes to when it is ready, if that is how it says so.
+    pub(super) ready_pipe: Option<Arc<ReadyPipe>>,
     /// How often it must give a sign of life.
     pub(super) watchdog_interval: Option<Duration>,
     /// The deadline of its own watchdog.
@@ -106,7 +113,10 @@ impl Instance {
             notify: None,
             ear: None,
             hearing: Vec::new(),
+            asked: 0,
             deadline: None,
+            due: None,
+            ready_pipe: None,
             watchdog_interval: None,
             watchdog: None,
             stop_began: None,
@@ -294,6 +304,11 @@ impl State {
         generation: u64,
         child: Arc<Child>,
     ) {
+        if self.current_of(generation, &child).is_none() {
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let Some(_pass) = context.gate.pass_at_once() else { return self.ask_later(myself, child) };
         let Some(instance) = self.current_of(generation, &child) else { return };
         if let Some(exit) = child.status_at_once() {
             return self.exited(myself, generation, &child, Box::new(exit));
@@ -303,6 +318,16 @@ impl State {
             let exit = child.status().await.unwrap_or_else(|error| unknown_exit(&error));
             let _ = me.cast(Msg::Exited { generation, child, exit: Box::new(exit) });
         }));
+    }
+
+    /// Nothing is taken now: the image that comes, or this one after all, asks how it ended.
+    fn ask_later(&self, myself: &ActorRef<Msg>, child: Arc<Child>) {
+        let (me, gate, generation) = (myself.clone(), self.context.gate.clone(), self.generation);
+        task::spawn("exit status, later", async move {
+            drop(gate.pass().await);
+            let _ = me.cast(Msg::MainEnded { generation, child });
+        })
+        .detach();
     }
 
     /// Stopped before anything was made.

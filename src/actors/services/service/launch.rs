@@ -10,18 +10,22 @@ use nix::unistd::{Gid, Uid};
 use ractor::ActorRef;
 use regex::bytes::Regex;
 
+use super::super::context::Context;
 use super::instance::Instance;
 use super::{Msg, State};
 use crate::config::{self, Ready};
 use crate::logs;
 use crate::os::notify::Socket;
 use crate::os::process::{Account, Command, Resource};
-use crate::supervision::task;
+use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, chain};
 use crate::types::name::Name;
 
 /// Number of the first socket a service is passed, `SD_LISTEN_FDS_START`.
 pub(crate) const FIRST_SOCKET: i32 = 3;
+
+/// Where a service writes a newline when it is ready.
+pub(super) type ReadyPipe = tokio::net::unix::pipe::Receiver;
 
 /// Why a process could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +209,13 @@ impl State {
         let generation = instance.generation;
         instance.ear = Some(task::spawn("notify socket", async move {
             let mut told = false;
-            while let Ok(received) = socket.receive().await {
+            while socket.readable().await.is_ok() {
+                let _pass = context.gate.pass().await;
+                let received = match socket.try_receive() {
+                    Ok(Some(received)) => received,
+                    Ok(None) => continue,
+                    Err(_) => return,
+                };
                 if !context.speaks_for(&name, &family, main, owner, &received) {
                     if !std::mem::replace(&mut told, true) {
                         let (pid, uid) = (received.pid, received.uid);
@@ -234,15 +244,11 @@ impl State {
     ) -> Result<Arc<OwnedFd>, Error> {
         let failed = |source| Error::ReadyPipe { descriptor, source };
         let (reader, writer) = std::io::pipe().map_err(failed)?;
-        let reader =
-            tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-        let (me, generation) = (myself.clone(), instance.generation);
-        instance.checks.push(task::spawn("ready descriptor", async move {
-            if newline_came(&reader).await {
-                let evidence = format!("wrote to descriptor {descriptor}");
-                let _ = me.cast(Msg::Ready { generation, evidence });
-            }
-        }));
+        let reader = ReadyPipe::from_owned_fd(reader.into()).map_err(failed)?;
+        let reader = Arc::new(reader);
+        instance.ready_pipe = Some(reader.clone());
+        let heard = hear_pipe(myself, &self.context, instance.generation, descriptor, reader);
+        instance.checks.push(heard);
         Ok(Arc::new(writer.into()))
     }
 }
@@ -251,19 +257,32 @@ fn ids((uid, gid): (u32, u32)) -> (Uid, Gid) {
     (Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
-/// Reads until a newline (`true`) or the end.
-async fn newline_came(reader: &tokio::net::unix::pipe::Receiver) -> bool {
-    let mut bytes = [0_u8; 256];
-    while reader.readable().await.is_ok() {
-        match reader.try_read(&mut bytes) {
-            Ok(0) => return false,
-            Ok(count) if bytes[..count].contains(&b'\n') => return true,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return false,
+/// Reads the readiness pipe until a newline or the end.
+pub(super) fn hear_pipe(
+    myself: &ActorRef<Msg>,
+    context: &Arc<Context>,
+    generation: u64,
+    descriptor: i32,
+    pipe: Arc<ReadyPipe>,
+) -> Task {
+    let (me, context) = (myself.clone(), context.clone());
+    task::spawn("ready descriptor", async move {
+        let mut bytes = [0_u8; 256];
+        while pipe.readable().await.is_ok() {
+            let _pass = context.gate.pass().await;
+            match pipe.try_read(&mut bytes) {
+                Ok(0) => return,
+                Ok(count) if bytes[..count].contains(&b'\n') => {
+                    let evidence = format!("wrote to descriptor {descriptor}");
+                    let _ = me.cast(Msg::Ready { generation, evidence });
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
         }
-    }
-    false
+    })
 }
 
 fn rlimits(limits: &config::Limits) -> Vec<(Resource, u64)> {

@@ -17,14 +17,18 @@ mod check;
 mod ending;
 mod instance;
 pub(crate) mod launch;
+mod record;
 mod timer;
 
 use std::future::ready;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
 
 use self::instance::Instance;
+use self::record::Recording;
+pub(super) use self::record::{Record, Resumed};
 use self::timer::Armed;
 use super::context::Context;
 use super::report::{Report, Reporter};
@@ -75,6 +79,18 @@ impl Handle {
     /// A line of its output matched the readiness expression.
     pub(super) fn line_matched(&self, generation: u64, line: String) {
         self.send(Msg::Ready { generation, evidence: format!("wrote `{line}`") });
+    }
+
+    /// Wants to know all of it. From the answer on it does nothing, until it is to go on.
+    pub(super) fn record(&self) -> oneshot::Receiver<Record> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Msg::Record(reply));
+        answer
+    }
+
+    /// Goes on after [`Self::record`].
+    pub(super) fn go_on(&self) {
+        self.send(Msg::GoOn);
     }
 
     /// Which incarnation of the actor this reaches.
@@ -132,10 +148,11 @@ pub(super) enum Msg {
         generation: u64,
         notification: Box<Notification>,
     },
-    /// It named another main process, which belongs to it.
+    /// It named another main process.
     MainPid {
         generation: u64,
-        pid: u32,
+        /// None if it does not belong to it.
+        pid: Option<u32>,
     },
     WatchdogExpired {
         generation: u64,
@@ -158,6 +175,10 @@ pub(super) enum Msg {
         generation: u64,
         left_behind: usize,
     },
+    /// cafe hands itself over, and wants to know all of it.
+    Record(oneshot::Sender<Record>),
+    /// It does not after all.
+    GoOn,
 }
 
 /// What a service needs to begin.
@@ -169,6 +190,8 @@ pub(super) struct Options {
     pub(super) reporter: Reporter,
     /// A process of this service that already runs, and its generation.
     pub(super) adopted: Option<Adopted>,
+    /// What another image of this cafe knew of it.
+    pub(super) resumed: Option<Resumed>,
     /// The last generation used; the next start is one more.
     pub(super) last_generation: u64,
 }
@@ -200,6 +223,7 @@ pub(super) struct State {
     run_owed: bool,
     /// A stop has no time.
     hurried: bool,
+    recording: Recording,
 }
 
 impl Service {
@@ -234,9 +258,13 @@ impl Actor for Service {
             armed: None,
             run_owed: false,
             hurried: false,
+            recording: Recording::default(),
         };
         if let Some(adopted) = options.adopted {
             state.adopt(&myself, adopted);
+        }
+        if let Some(resumed) = options.resumed {
+            state.resume(&myself, resumed);
         }
         Ok(state)
     }
@@ -248,7 +276,10 @@ impl Actor for Service {
         message: Msg,
         state: &mut State,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
-        state.told(&myself, message);
+        if let Some(message) = state.put_aside(message) {
+            state.told(&myself, message);
+            state.give_record();
+        }
         ready(Ok(()))
     }
 
@@ -292,6 +323,8 @@ impl State {
             Msg::Cleared { generation, left_behind } => {
                 self.cleared(myself, generation, left_behind);
             }
+            Msg::Record(reply) => self.record(reply),
+            Msg::GoOn => self.go_on(myself),
         }
     }
 

@@ -1,13 +1,15 @@
 //! The clock of a timer: armed by a start, it makes one run after another until it is stopped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned};
 use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
 
 use super::super::report::Report;
 use super::{Msg, State};
 use crate::config::{Kind, Overlap, Schedule};
+use crate::os::clock::Moment;
 use crate::supervision::task::{self, Task};
 
 /// Longest sleep towards a time of day: a stepped clock is noticed this soon.
@@ -20,7 +22,24 @@ pub(super) struct Armed {
     arming: u64,
     /// The time of day it waits for; none when it waits for a period to pass.
     at: Option<Timestamp>,
+    /// When that period is over.
+    due: Option<Moment>,
+    /// What is shown of it.
+    next: Timestamp,
     _clock: Task,
+}
+
+/// A timer that waits, written down.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    next: Timestamp,
+    due: Option<Moment>,
+}
+
+impl Armed {
+    pub(super) fn record(&self) -> Record {
+        Record { next: self.next, due: self.due }
+    }
 }
 
 impl State {
@@ -41,17 +60,34 @@ impl State {
                 }
             }
         };
+        let due = match schedule {
+            Schedule::Every(period) => Some((Instant::now() + *period).into()),
+            Schedule::Cron(_) => None,
+        };
+        self.wait_for(myself, arming, Record { next, due });
+        self.report(Report::Armed { next });
+    }
+
+    /// Goes on to wait: another image of cafe did so far.
+    pub(super) fn arm_again(&mut self, myself: &ActorRef<Msg>, record: Record) {
+        self.wait_for(myself, 1, record);
+    }
+
+    fn wait_for(&mut self, myself: &ActorRef<Msg>, arming: u64, record: Record) {
+        let Kind::Timer { schedule, .. } = &self.config.kind else { return };
         let (me, wait) = (myself.clone(), schedule.clone());
+        let Record { next, due } = record;
         let at = matches!(schedule, Schedule::Cron(_)).then_some(next);
         let clock = task::spawn("timer", async move {
             match wait {
-                Schedule::Every(period) => tokio::time::sleep(period).await,
+                Schedule::Every(period) => {
+                    tokio::time::sleep(due.map_or(period, Moment::left)).await;
+                }
                 Schedule::Cron(expression) => sleep_until(next, &expression).await,
             }
             let _ = me.cast(Msg::Due { arming });
         });
-        self.armed = Some(Armed { arming, at, _clock: clock });
-        self.report(Report::Armed { next });
+        self.armed = Some(Armed { arming, at, due, next, _clock: clock });
     }
 
     /// The time has come, or the clock was set back and the wait is to be for an earlier one.
