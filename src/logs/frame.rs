@@ -34,6 +34,17 @@ impl Framer {
         Self { stream, continued: false, partial: Vec::new() }
     }
 
+    /// Goes on where another one stopped: in a line whose head is written already, or is not.
+    pub(super) fn resume(&mut self, continued: bool, partial: &[u8]) {
+        self.continued = continued;
+        self.partial = partial[..partial.len().min(MAX_PAYLOAD)].to_vec();
+    }
+
+    /// Whether the next piece continues a line whose head is written, and the unfinished line.
+    pub(super) fn unfinished(&self) -> (bool, &[u8]) {
+        (self.continued, &self.partial)
+    }
+
     /// Whether a line is unfinished.
     pub(super) fn has_partial(&self) -> bool {
         !self.partial.is_empty()

@@ -21,4 +21,4 @@ mod sink;
 pub use error::Error;
 pub use excerpt::Excerpt;
 pub use pipe::{adopt, pipe};
-pub use pump::{Limits, Notice, Options, Pump, STALLED, SinkOptions, Source};
+pub use pump::{Limits, Notice, Options, Pump, STALLED, SinkOptions, Source, Suspended};

@@ -46,6 +46,8 @@ pub(super) struct Sink {
     rotate: bool,
     /// Whether it was written to since this was last asked.
     used: bool,
+    /// Whether a torn last line found in the file is to be completed by what is written next, rather than ended.
+    completes: bool,
 }
 
 /// How far a write came before it failed.
@@ -72,6 +74,16 @@ impl Sink {
         }
         self.file = Some(file);
         Ok(())
+    }
+
+    /// Whether the last byte written is inside a line.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// What is written first completes the torn last line that the file ends in.
+    pub(super) fn complete_torn(&mut self) {
+        self.completes = true;
     }
 
     /// The stamp for lines read now: the clock, kept from going back within one file.
@@ -201,7 +213,9 @@ impl Sink {
         tail.truncate(length_of_tail);
         let complete = memrchr(b'\n', &tail).map_or(0, |end| end + 1);
         let torn = &tail[complete..];
-        if line::parse(torn).is_some() || (complete == 0 && start > 0) {
+        if std::mem::take(&mut self.completes) {
+            self.torn = !torn.is_empty();
+        } else if line::parse(torn).is_some() || (complete == 0 && start > 0) {
             let mut file = file;
             file.write_all(b"\n")?;
             self.size += 1;

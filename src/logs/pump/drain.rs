@@ -68,6 +68,11 @@ impl Worker {
             self.put(slot, &output, framed.lines);
         }
         (self.input, self.output) = (input, output);
+        self.list_partial(slot);
+    }
+
+    /// An unfinished line is looked at again when nothing more comes.
+    pub(super) fn list_partial(&mut self, slot: usize) {
         let Some(service) = self.services[slot].as_mut() else { return };
         if service.has_partial() && !service.listed {
             service.listed = true;

@@ -7,6 +7,7 @@ mod drain;
 mod pulse;
 mod queue;
 mod service;
+mod suspend;
 mod worker;
 mod write;
 
@@ -22,10 +23,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use self::pulse::Pulse;
 use self::queue::{Command, Queue};
+pub use self::suspend::{State, Suspended, Unfinished, Unwritten};
 use super::Error;
 use super::excerpt::Excerpt;
 use crate::types::name::Name;
@@ -54,7 +57,7 @@ pub struct Limits {
 }
 
 /// How the files of one service are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkOptions {
     /// Size at which a file is rotated, bytes; only a single line may make it larger.
     pub max_file: u64,
@@ -235,6 +238,28 @@ impl Pump {
     /// As [`Pump::attach`].
     pub fn forget(&self, service: Name) -> Result<(), Error> {
         self.0.queue.push(Command::Forget(service))
+    }
+
+    /// Ends the thread between two reads, for an upgrade in place: nothing is drained, no unfinished line is ended, no pipe
+    /// is closed. What was asked for before is done first; afterwards every request is refused. Blocking. Gives all
+    /// services that the thread knew, each to be handed to [`Pump::resume`] of the next pump, here or after an `execve`.
+    ///
+    /// # Errors
+    /// When the pump has stopped already.
+    pub fn suspend(&self) -> Result<Vec<Suspended>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.0.queue.push_last(Command::Suspend(reply))?;
+        let suspended = answer.blocking_recv().map_err(|_| Error::Stopped);
+        self.0.stop();
+        suspended
+    }
+
+    /// Goes on with a service where the pump that was suspended had stopped.
+    ///
+    /// # Errors
+    /// As [`Pump::attach`].
+    pub fn resume(&self, suspended: Suspended) -> Result<(), Error> {
+        self.0.queue.push(Command::Resume(Box::new(suspended)))
     }
 
     /// For how long the thread has been hanging in a file system, if it does: then no log is written, and what

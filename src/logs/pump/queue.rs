@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::oneshot;
 
-use super::{Limits, SinkOptions, Source};
+use super::{Limits, SinkOptions, Source, Suspended};
 use crate::logs::Error;
 use crate::logs::excerpt::Excerpt;
 use crate::types::name::Name;
@@ -26,6 +26,8 @@ pub(super) enum Command {
     Rotate(Name, oneshot::Sender<Result<(), Error>>),
     Note(Name, SinkOptions, String),
     Forget(Name),
+    Suspend(oneshot::Sender<Vec<Suspended>>),
+    Resume(Box<Suspended>),
 }
 
 /// The queue.
@@ -65,6 +67,20 @@ impl Queue {
         if first {
             self.wake();
         }
+        Ok(())
+    }
+
+    /// Hands over the last request: none is accepted after it.
+    pub(super) fn push_last(&self, command: Command) -> Result<(), Error> {
+        let mut waiting = self.lock();
+        if waiting.stopped {
+            return Err(Error::Stopped);
+        }
+        // Beyond the capacity, too: it is one only.
+        waiting.commands.push_back(command);
+        waiting.stopped = true;
+        drop(waiting);
+        self.wake();
         Ok(())
     }
 

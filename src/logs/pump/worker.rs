@@ -118,6 +118,11 @@ impl Worker {
             self.pulse.begin();
             let (commands, go_on) = self.queue.take();
             for command in commands {
+                if let Command::Suspend(reply) = command {
+                    // The last request there is. Whoever asked may have gone: then the pipes are closed.
+                    let _ = reply.send(self.suspend());
+                    return;
+                }
                 self.serve(command);
             }
             if !go_on {
@@ -172,6 +177,8 @@ impl Worker {
                 self.note(slot, &text);
             }
             Command::Forget(name) => self.forget(&name),
+            Command::Resume(suspended) => self.resume(*suspended),
+            Command::Suspend(_) => {}
         }
     }
 
@@ -188,7 +195,7 @@ impl Worker {
     }
 
     /// The slot of a service; one that was not heard of before gets one.
-    fn slot_for(&mut self, name: &Name, options: SinkOptions) -> usize {
+    pub(super) fn slot_for(&mut self, name: &Name, options: SinkOptions) -> usize {
         if let Some(&slot) = self.slots.get(name) {
             return slot;
         }

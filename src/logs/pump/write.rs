@@ -128,7 +128,7 @@ impl Worker {
         self.retry_later(slot);
     }
 
-    fn retry_later(&mut self, slot: usize) {
+    pub(super) fn retry_later(&mut self, slot: usize) {
         self.troubled.push(slot);
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
     }

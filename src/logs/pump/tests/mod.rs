@@ -1,5 +1,6 @@
 //! The pump with real pipes and real files. Waiting is always for an answer or a notice, never for time.
 
+mod suspend;
 mod trouble;
 
 use std::fs::File;

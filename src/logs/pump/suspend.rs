@@ -1,0 +1,166 @@
+//! A pump that ends in the middle, and the next that goes on there: for an upgrade of cafe in place.
+//!
+//! Everything but the descriptors is plain data, and so survives in whatever cafe keeps its state in.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::service::{Service, Trouble};
+use super::worker::Worker;
+use super::{SinkOptions, Source};
+use crate::logs::frame::Framer;
+use crate::types::name::Name;
+
+/// One service of a pump that was suspended, to be resumed in the next.
+#[derive(Debug)]
+pub struct Suspended {
+    /// What is known of it.
+    pub state: State,
+    /// Read ends of the pipes at its descriptors 1 and 2; none when its last incarnation was finished.
+    pub pipes: Option<[OwnedFd; 2]>,
+}
+
+/// What a pump knows of a service, without its descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Which service.
+    pub service: Name,
+    /// The incarnation attached last.
+    pub generation: u64,
+    /// How its files are kept.
+    pub options: SinkOptions,
+    /// Expression of the line that is still waited for.
+    pub watch_for: Option<String>,
+    /// Bytes put on disk for this incarnation: how far back its last lines may be looked for.
+    pub put: u64,
+    /// The unfinished lines of stdout and stderr.
+    pub unfinished: [Unfinished; 2],
+    /// What could not be written.
+    pub unwritten: Option<Unwritten>,
+}
+
+/// The end of what a stream wrote, after its last newline.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// Whether the head of this line is in the log already.
+    pub continued: bool,
+    /// What came after it.
+    pub partial: Vec<u8>,
+}
+
+/// A file that cannot be written, and what waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwritten {
+    /// For how long.
+    pub since: Duration,
+    /// Why.
+    pub cause: String,
+    /// As it is to stand in the file; the head of the first line may be there already.
+    pub pending: Vec<u8>,
+    /// Whether it is.
+    pub torn: bool,
+    /// Lines dropped since.
+    pub dropped: u64,
+    /// The last lines dropped, as on disk.
+    pub last: Vec<u8>,
+    /// Whether it was told that the service waits.
+    pub told: bool,
+}
+
+impl Worker {
+    /// Hands out all services. Nothing may be asked of the worker afterwards.
+    pub(super) fn suspend(&mut self) -> Vec<Suspended> {
+        for slot in 0..self.services.len() {
+            self.unwatch(slot, 0);
+            self.unwatch(slot, 1);
+        }
+        std::mem::take(&mut self.services).into_iter().flatten().map(suspended).collect()
+    }
+
+    pub(super) fn resume(&mut self, suspended: Suspended) {
+        let Suspended { state, pipes } = suspended;
+        let slot = self.slot_for(&state.service, state.options);
+        self.finish(slot);
+        let Some(service) = self.services[slot].as_mut() else { return };
+        // Compiled once already.
+        let watch_for = state.watch_for.and_then(|expression| expression.parse().ok());
+        if let Some([stdout, stderr]) = pipes {
+            service.begin(Source {
+                service: state.service,
+                generation: state.generation,
+                stdout,
+                stderr,
+                options: state.options,
+                watch_for,
+            });
+        }
+        service.generation = state.generation;
+        service.put = state.put;
+        for (inlet, unfinished) in service.inlets.iter_mut().zip(&state.unfinished) {
+            inlet.framer.resume(unfinished.continued, &unfinished.partial);
+        }
+        if service.watch_for.is_some() {
+            self.awaited.insert(slot);
+        }
+        if let Some(unwritten) = state.unwritten {
+            if unwritten.torn {
+                service.sink.complete_torn();
+            }
+            service.trouble = Some(Box::new(unwritten.into()));
+            self.retry_later(slot);
+        }
+        self.list_partial(slot);
+        self.watch(slot);
+    }
+}
+
+fn suspended(service: Service) -> Suspended {
+    let torn = service.sink.is_torn();
+    let [out, err] = service.inlets;
+    let unfinished = [&out.framer, &err.framer].map(unfinished);
+    let pipes = out.pipe.zip(err.pipe).map(|(stdout, stderr)| [stdout, stderr]);
+    let unwritten = service.trouble.map(|trouble| unwritten(*trouble, torn));
+    let state = State {
+        service: service.name,
+        generation: service.generation,
+        options: service.options,
+        watch_for: service.watch_for.map(|expression| expression.as_str().to_owned()),
+        put: service.put,
+        unfinished,
+        unwritten,
+    };
+    Suspended { state, pipes }
+}
+
+fn unfinished(framer: &Framer) -> Unfinished {
+    let (continued, partial) = framer.unfinished();
+    Unfinished { continued, partial: partial.to_vec() }
+}
+
+fn unwritten(trouble: Trouble, torn: bool) -> Unwritten {
+    Unwritten {
+        since: trouble.since.elapsed(),
+        cause: trouble.cause,
+        pending: trouble.pending,
+        torn,
+        dropped: trouble.dropped,
+        last: trouble.last,
+        told: trouble.told,
+    }
+}
+
+impl From<Unwritten> for Trouble {
+    fn from(unwritten: Unwritten) -> Self {
+        let now = Instant::now();
+        Self {
+            since: now.checked_sub(unwritten.since).unwrap_or(now),
+            cause: unwritten.cause,
+            pending: unwritten.pending,
+            dropped: unwritten.dropped,
+            last: unwritten.last,
+            told: unwritten.told,
+        }
+    }
+}
