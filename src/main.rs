@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use cafe::cli::Task;
+
 fn main() -> ExitCode {
-    cafe::cli::main(|options| cafe::daemon::run(&options))
+    cafe::cli::main(|task| match task {
+        Task::Run(options) => cafe::daemon::run(&options),
+        Task::CheckState => cafe::daemon::check_state(),
+    })
 }

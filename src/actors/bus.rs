@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::types::event::{Event, Kind};
@@ -52,7 +53,36 @@ impl Default for Bus {
     }
 }
 
+/// What was published, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    next_seq: u64,
+    actor_failures: u64,
+    events: VecDeque<Arc<Event>>,
+}
+
 impl Bus {
+    /// Goes on with the numbers and the events of another image of cafe.
+    pub(crate) fn resumed(record: Record) -> Self {
+        let bus = Self::default();
+        {
+            let mut kept = bus.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let Record { next_seq, actor_failures, events } = record;
+            *kept = Kept { next_seq, actor_failures, events };
+        }
+        bus
+    }
+
+    /// What there is so far.
+    pub(crate) fn record(&self) -> Record {
+        let kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Record {
+            next_seq: kept.next_seq,
+            actor_failures: kept.actor_failures,
+            events: kept.events.clone(),
+        }
+    }
+
     /// Numbers an event, keeps it and sends it to all listeners.
     pub(crate) fn publish(&self, kind: Kind) {
         // A panic while the lock was held leaves the queue whole: every step below is one push or pop.

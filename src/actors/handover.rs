@@ -5,7 +5,6 @@
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -13,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::control::door;
 use super::{bus, listeners, services};
-use crate::config::Config;
 use crate::logs;
 use crate::os::clock::{self, Moment};
 use crate::types::status::Upgrade;
@@ -32,11 +30,12 @@ const HEAD: usize = 200;
 pub(crate) struct State {
     /// When this image began to be still.
     pub(crate) stilled: Moment,
+    /// The version of the program that is to go on.
+    pub(crate) candidate: String,
     /// The descriptors that are handed on.
     pub(crate) descriptors: Vec<RawFd>,
     /// The program of the image that wrote this, to go back to.
     pub(crate) program: (RawFd, PathBuf),
-    pub(crate) config: Arc<Config>,
     /// Why the file on disk is not in force.
     pub(crate) config_error: Option<String>,
     pub(crate) since: Timestamp,
@@ -49,9 +48,17 @@ pub(crate) struct State {
     pub(crate) control: door::Record,
     pub(crate) listeners: Vec<listeners::Record>,
     pub(crate) services: services::Record,
-    pub(crate) logs: Vec<logs::Suspended>,
+    pub(crate) logs: Vec<LogRecord>,
     /// Last, as everything before may be told.
     pub(crate) bus: bus::Record,
+}
+
+/// What the log pump knows of a service.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LogRecord {
+    pub(crate) state: logs::SuspendedState,
+    /// Read ends of its pipes.
+    pub(crate) pipes: Option<[RawFd; 2]>,
 }
 
 /// Why a state cannot be gone on with.
@@ -78,6 +85,17 @@ pub(crate) struct Author {
 }
 
 impl State {
+    /// Notes which descriptors are in it.
+    pub(crate) fn list_descriptors(&mut self) {
+        let logs = self.logs.iter().filter_map(|log| log.pipes).flatten();
+        let listeners = self.listeners.iter().filter_map(listeners::Record::descriptor);
+        let own = [self.program.0, self.lock, self.control.descriptor()];
+        let all = own.into_iter().chain(logs).chain(listeners).chain(self.services.descriptors());
+        self.descriptors = all.collect();
+        self.descriptors.sort_unstable();
+        self.descriptors.dedup();
+    }
+
     /// As bytes.
     ///
     /// # Errors
@@ -123,7 +141,9 @@ mod tests {
     #[test]
     fn what_is_no_state_is_told_from_what_is_another_version_and_what_is_cut() {
         assert!(open(b"cafe-state 1 0.1.0 2\n{}").is_ok());
-        for foreign in [&b""[..], b"\x7fELF", b"cafe-state 1 0.1.0\n{}", b"cafe-state one 0.1.0 2\n{}"] {
+        for foreign in
+            [&b""[..], b"\x7fELF", b"cafe-state 1 0.1.0\n{}", b"cafe-state one 0.1.0 2\n{}"]
+        {
             assert!(matches!(open(foreign), Err(Error::Foreign)), "{foreign:?}");
         }
         let newer = open(b"cafe-state 2 9.0.0 2\n{}").expect_err("another format");

@@ -6,27 +6,30 @@
 pub(crate) mod bus;
 pub(crate) mod control;
 pub(crate) mod exits;
+pub(crate) mod handover;
 pub(crate) mod listeners;
 pub(crate) mod logs;
 pub(crate) mod reaper;
 pub(crate) mod services;
+pub(crate) mod upgrade;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use self::bus::Bus;
 use self::control::backend::Api;
+use self::control::door::Door;
 use self::control::keeper::{self, Keeper};
-use self::control::socket::Socket;
+use self::control::socket::{self, Socket};
 use self::exits::Exits;
 use self::listeners::binder::Binder;
 use self::logs::pump::{self, Pump};
 use self::reaper::Reaper;
-use self::services::Services;
 use self::services::board::Board;
+use self::services::{Inheritance, Services};
+use self::upgrade::{Life, Upgrader, Wanted};
 use crate::config::Config;
 use crate::supervision::heartbeat::Heartbeat;
 use crate::supervision::machine::{Boot, Spec};
@@ -49,6 +52,14 @@ pub(crate) struct Parts {
     pub(crate) notices: pump::Notices,
     /// Ends the daemon.
     pub(crate) shutdown: Shutdown,
+    /// Where the API is reached.
+    pub(crate) door: Door,
+    /// What is the same for all images of this process.
+    pub(crate) life: Arc<Life>,
+    /// What another image of it knew of the services.
+    pub(crate) inherited: Inheritance,
+    /// Why the file on disk was not in force with that.
+    pub(crate) config_error: Option<String>,
 }
 
 /// Why the daemon ends, and with which exit code.
@@ -98,6 +109,8 @@ pub(crate) struct Root {
     pub(crate) services: services::Handle,
     /// The config in force.
     pub(crate) keeper: keeper::Handle,
+    /// Has this process become another program.
+    pub(crate) upgrader: Upgrader,
 }
 
 /// Starts the whole tree; returns when every part is up.
@@ -108,8 +121,18 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
     let branch = Branch::root("cafe", "supervisor");
     let tree = branch.tree();
     let services = services::Handle::new(Board::default());
-    let keeper = keeper::Handle::new(parts.config.clone(), parts.privileges);
-    let api = api(&parts, &bus, &services, &keeper, tree);
+    let keeper = keeper::Handle::new(&parts);
+    let upgrader = Upgrader {
+        services: services.clone(),
+        keeper: keeper.clone(),
+        context: parts.context.clone(),
+        bus: bus.clone(),
+        door: parts.door.clone(),
+        shutdown: parts.shutdown.clone(),
+        life: parts.life.clone(),
+        wanted: Wanted::default(),
+    };
+    let api = api(&parts, &upgrader, tree);
 
     let children = vec![
         reaper(&parts),
@@ -121,7 +144,7 @@ pub(crate) async fn start(parts: Parts, bus: Bus) -> Result<Root, supervisor::Er
     ];
     let options = Options { spec: policy(), children, observer: Some(observer(&bus, "cafe")) };
     let root = supervisor::start(branch, options).await?;
-    Ok(Root { root, services, keeper })
+    Ok(Root { root, services, keeper, upgrader })
 }
 
 impl Root {
@@ -193,7 +216,7 @@ fn services_child(
 ) -> ChildSpec {
     let (machine, bus) = (parts.context.clone(), bus.clone());
     let (services, keeper) = (services.clone(), keeper.clone());
-    let shutdown = parts.shutdown.clone();
+    let (shutdown, inherited) = (parts.shutdown.clone(), parts.inherited.clone());
     ChildSpec::worker("services", move |context| {
         services.board().attach_to(&context.branch);
         let options = services::Options {
@@ -203,6 +226,7 @@ fn services_child(
             handle: services.clone(),
             bus: bus.clone(),
             shutdown: shutdown.clone(),
+            inherited: inherited.clone(),
         };
         async move { Ok(context.spawn(Services, options).await?) }
     })
@@ -224,16 +248,17 @@ fn control(
         services: services.clone(),
         bus: bus.clone(),
     };
+    let answering = socket::Options { api, door: parts.door.clone() };
     let bus = bus.clone();
     ChildSpec::supervisor("control", move || {
-        let (keeping, api) = (keeping.clone(), api.clone());
+        let (keeping, answering) = (keeping.clone(), answering.clone());
         let keeper = ChildSpec::worker("keeper", move |context| {
             let keeping = keeping.clone();
             async move { Ok(context.spawn(Keeper, keeping).await?) }
         });
         let socket = ChildSpec::worker("socket", move |context| {
-            let api = api.clone();
-            async move { Ok(context.spawn(Socket, api).await?) }
+            let answering = answering.clone();
+            async move { Ok(context.spawn(Socket, answering).await?) }
         });
         let children = vec![keeper.backoff(BACKOFF), socket.backoff(BACKOFF)];
         Options { spec: policy(), children, observer: Some(observer(&bus, "cafe/control")) }
@@ -297,23 +322,16 @@ fn observer(bus: &Bus, path: &'static str) -> supervisor::Observer {
     })
 }
 
-fn api(
-    parts: &Parts,
-    bus: &Bus,
-    services: &services::Handle,
-    keeper: &keeper::Handle,
-    tree: Tree,
-) -> Api {
+fn api(parts: &Parts, upgrader: &Upgrader, tree: Tree) -> Api {
     Api {
-        services: services.clone(),
-        keeper: keeper.clone(),
-        bus: bus.clone(),
+        services: upgrader.services.clone(),
+        keeper: upgrader.keeper.clone(),
+        bus: upgrader.bus.clone(),
         tree,
-        since: Timestamp::now(),
-        started: Instant::now(),
         pump: parts.context.pump().clone(),
         log_dir: parts.config.daemon.state_dir.join("logs"),
         shutdown: parts.shutdown.clone(),
+        upgrader: upgrader.clone(),
     }
 }
 

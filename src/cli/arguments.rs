@@ -138,8 +138,16 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// What an error code means, and what to do
     Explain(ExplainArguments),
+    /// Become another version of cafe; every service goes on
+    ///
+    /// The program is tried with a copy of the state first, and refused if it cannot go on with it. Then this process becomes
+    /// it: same process id, same children, same sockets and logs. If it fails, the program before goes on.
+    Upgrade(UpgradeArguments),
     /// Stop every service, then the daemon
     Shutdown(ShutdownArguments),
+    /// What cafe runs of itself
+    #[command(subcommand, hide = true)]
+    Role(RoleCommand),
     /// Completions for a shell, with live service names
     Completions(CompletionsArguments),
     /// This manual as a man page
@@ -356,6 +364,21 @@ pub(super) struct ExplainArguments {
     /// As it stands behind an error: C021; none lists all
     #[arg(value_name = "CODE", add = ArgValueCandidates::new(names::codes))]
     pub(super) code: Option<String>,
+}
+
+/// `cafe upgrade`.
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArguments {
+    /// The program; what has the name of the one that runs, unless given
+    #[arg(value_hint = ValueHint::ExecutablePath)]
+    pub(super) binary: Option<PathBuf>,
+}
+
+/// `cafe role`.
+#[derive(Debug, Subcommand)]
+pub(super) enum RoleCommand {
+    /// Say whether this cafe can go on with the state on stdin
+    CheckState,
 }
 
 /// `cafe shutdown`.

@@ -18,6 +18,7 @@ mod places;
 mod style;
 mod table;
 mod tree;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -32,14 +33,23 @@ pub use exit::Exit;
 pub use places::logs_in;
 pub use style::ColorChoice;
 
-use arguments::{Command, ConfigCommand};
+use arguments::{Command, ConfigCommand, RoleCommand};
 use failure::Failure;
 use output::{Format, Output};
+
+/// What the daemon does, and not the command line.
+#[derive(Debug)]
+pub enum Task {
+    /// `cafe run`.
+    Run(RunOptions),
+    /// `cafe role check-state`.
+    CheckState,
+}
 
 type Outcome = Result<Exit, Failure>;
 
 /// Reads the arguments of this process and does what they say. `run` is the daemon.
-pub fn main(run: impl FnOnce(RunOptions) -> ExitCode) -> ExitCode {
+pub fn main(run: impl FnOnce(Task) -> ExitCode) -> ExitCode {
     clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -49,9 +59,10 @@ pub fn main(run: impl FnOnce(RunOptions) -> ExitCode) -> ExitCode {
     let outcome = match arguments.command {
         None => help::short(&mut output),
         Some(Command::Run(options)) => match output.refuse_json("run") {
-            Ok(()) => return run(options.into_options(&arguments.global)),
+            Ok(()) => return run(Task::Run(options.into_options(&arguments.global))),
             Err(failure) => Err(failure),
         },
+        Some(Command::Role(RoleCommand::CheckState)) => return run(Task::CheckState),
         Some(command) => dispatch(command, &arguments.global, &mut output),
     };
     let code = match outcome.and_then(|exit| output.flush().map(|()| exit)) {
@@ -63,7 +74,7 @@ pub fn main(run: impl FnOnce(RunOptions) -> ExitCode) -> ExitCode {
 
 fn dispatch(command: Command, global: &arguments::Global, output: &mut Output) -> Outcome {
     match command {
-        Command::Run(_) => unreachable!("taken by the caller"),
+        Command::Run(_) | Command::Role(_) => unreachable!("taken by the caller"),
         Command::Status(arguments) => online(look::status(&arguments, global, output)),
         Command::Tree => online(tree::tree(global, output)),
         Command::Logs(arguments) => online(logs::logs(&arguments, global, output)),
@@ -74,6 +85,7 @@ fn dispatch(command: Command, global: &arguments::Global, output: &mut Output) -
         Command::Reload(arguments) => online(act::reload(&arguments, global, output)),
         Command::Kill(arguments) => online(act::kill(&arguments, global, output)),
         Command::Wait(arguments) => online(act::wait(&arguments, global, output)),
+        Command::Upgrade(arguments) => online(upgrade::upgrade(&arguments, global, output)),
         Command::Shutdown(arguments) => match act::confirm_shutdown(global, output)? {
             true => online(act::shutdown(&arguments, global, output)),
             false => Ok(Exit::Failed),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -60,6 +60,12 @@ pub(super) fn print(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Prints a text on stdout.
+pub(super) fn answer(text: &str) {
+    // Whoever asked finds that there is no answer.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
 /// Prints why the daemon could not run, with the code of the first error that has one.
 pub(super) fn failure(error: &anyhow::Error) {
     let Some(code) = error.chain().find_map(code_of) else {
@@ -89,9 +95,18 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
 pub(super) struct Console {
     task: Task,
     finish: oneshot::Sender<()>,
+    waiting: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 impl Console {
+    /// Waits until everything so far is printed.
+    pub(super) async fn catch_up(&self) {
+        let (printed, all) = oneshot::channel();
+        if self.waiting.send(printed).await.is_ok() {
+            let _ = all.await;
+        }
+    }
+
     /// Prints what is still to be printed, and ends.
     pub(super) async fn finish(self) {
         let _ = self.finish.send(());
@@ -103,6 +118,7 @@ impl Console {
 pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
     let mut live = bus.subscribe(None).live;
     let (finish, mut finished) = oneshot::channel();
+    let (waiting, mut waits) = mpsc::channel::<oneshot::Sender<()>>(1);
     let (style, quiet) = (Style::of(options), options.quiet);
     let task = task::spawn("console", async move {
         let mut lines = String::new();
@@ -111,6 +127,10 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
                 biased;
                 event = live.recv() => event,
                 _ = &mut finished => return,
+                Some(printed) = waits.recv() => {
+                    let _ = printed.send(());
+                    continue;
+                }
             };
             match event {
                 Ok(event) if !quiet => lines.push_str(&line_of(&event, style)),
@@ -127,7 +147,7 @@ pub(super) fn follow(bus: &Bus, options: &RunOptions) -> Console {
             }
         }
     });
-    Console { task, finish }
+    Console { task, finish, waiting }
 }
 
 /// For whom lines are written.

@@ -21,4 +21,6 @@ mod sink;
 pub use error::Error;
 pub use excerpt::Excerpt;
 pub use pipe::{adopt, pipe};
-pub use pump::{Limits, Notice, Options, Pump, STALLED, SinkOptions, Source, Suspended};
+pub use pump::{
+    Limits, Notice, Options, Pump, STALLED, SinkOptions, Source, State as SuspendedState, Suspended,
+};

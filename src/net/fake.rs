@@ -251,6 +251,14 @@ impl Backend for Fake {
         })
     }
 
+    fn upgrade(&self, who: Peer, program: Option<PathBuf>) -> Answer<'_, Upgrading> {
+        self.called(format!("{who}: upgrade {program:?}"));
+        Box::pin(async move {
+            let (from, to) = ("0.1.0".to_owned(), "0.2.0".to_owned());
+            Ok(Upgrading { schema: SCHEMA, from, to, upgrades: 0 })
+        })
+    }
+
     fn shutdown(&self, who: Peer, why: Option<String>) -> Answer<'_, ()> {
         self.called(format!("{who}: shutdown {why:?}"));
         Box::pin(async move { Ok(()) })
@@ -360,6 +368,9 @@ pub(crate) fn status() -> Status {
             config_error: None,
             logs_stalled_ms: None,
             stopping: false,
+            last_event: 0,
+            upgrades: 0,
+            last_upgrade: None,
             privileges: None,
         },
         services: vec![broken, db, retry, slow, unused, web],

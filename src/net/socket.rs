@@ -70,14 +70,6 @@ pub fn listen(path: &Path, reach: Reach) -> Result<(UnixListener, Socket), Error
     Ok((listener, socket))
 }
 
-/// Finds out whether [`listen`] would succeed, before anything is started that would have to be stopped again.
-///
-/// # Errors
-/// As [`listen`].
-pub fn try_out(path: &Path) -> Result<(), Error> {
-    listen(path, Reach::default()).map(drop)
-}
-
 /// Removes a socket that nobody answers on; leaves everything else alone.
 fn clear(path: &Path) -> Result<(), Error> {
     let failed =
@@ -100,7 +92,10 @@ fn clear(path: &Path) -> Result<(), Error> {
 
 impl Socket {
     /// The file that lies there now is ours.
-    pub(super) fn claim(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn claim(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
     }

@@ -17,6 +17,12 @@ impl Moment {
         Self(Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default())
     }
 
+    /// How long ago it was; nothing when it is still to come.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+
     /// How long it is until then; nothing when it is over.
     #[must_use]
     pub fn left(self) -> Duration {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use super::Error;
@@ -12,7 +13,7 @@ const FILE: &str = "lock";
 /// Held for as long as it lives. The file stays; only the lock counts.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -36,7 +37,19 @@ impl Lock {
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Goes on with the lock of another image of this process: it belongs to the open file.
+    #[must_use]
+    pub fn held(file: OwnedFd) -> Self {
+        Self { file: file.into() }
+    }
+
+    /// The number of its descriptor.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

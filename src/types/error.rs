@@ -76,6 +76,7 @@ codes! {
     OperationFailed = "C052", "the operation failed";
     AddressInUse = "C060", "the address is in use";
     AddressUnusable = "C061", "the address cannot be listened on";
+    UpgradeRefused = "C070", "cafe cannot become this program";
 }
 
 impl std::fmt::Display for Code {

@@ -53,9 +53,36 @@ pub struct Daemon {
     /// `true` once it was told to end.
     #[serde(default)]
     pub stopping: bool,
+    /// Number of the last event: `GET /v1/events?after=` goes on from there.
+    #[serde(default)]
+    pub last_event: u64,
+    /// How often it became another program in place, by `cafe upgrade`.
+    #[serde(default)]
+    pub upgrades: u64,
+    /// What came of the last `cafe upgrade`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_upgrade: Option<Upgrade>,
     /// Which capabilities it kept; absent from a daemon that does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privileges: Option<Privileges>,
+}
+
+/// What came of a `cafe upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upgrade {
+    /// When.
+    pub at: Timestamp,
+    /// The version before.
+    pub from: String,
+    /// The version since.
+    pub to: String,
+    /// For how long nothing was answered and no service was started or stopped, milliseconds.
+    pub pause_ms: u64,
+    /// Bytes of state that were handed over.
+    pub state_bytes: u64,
+    /// Why the program that was to go on did not; the one before does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The capabilities of the daemon (capabilities(7)), by name without `CAP_`.

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::{StreamExt as _, stream};
-use jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::keeper;
 use super::lines;
 use super::outcome::Watch;
 use crate::actors::bus::Bus;
+use crate::actors::upgrade::Upgrader;
 use crate::actors::{Ending, Shutdown, services};
 use crate::config;
 use crate::logs::Pump;
 use crate::net::api::{Access, Answer, Backend, Counters, Feed};
-use crate::net::control::{Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Verb};
+use crate::net::control::{
+    Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Upgrading, Verb,
+};
 use crate::os::procfs;
 use crate::supervision::tree::Tree;
 use crate::types::error::{Code, Problem};
@@ -32,13 +34,12 @@ pub(crate) struct Api {
     pub(crate) keeper: keeper::Handle,
     pub(crate) bus: Bus,
     pub(crate) tree: Tree,
-    pub(crate) since: Timestamp,
-    /// The same moment by a clock that nobody sets.
-    pub(crate) started: Instant,
     pub(crate) pump: Pump,
     pub(crate) log_dir: PathBuf,
     /// Ends the daemon.
     pub(crate) shutdown: Shutdown,
+    /// Has it become another program.
+    pub(crate) upgrader: Upgrader,
 }
 
 impl Api {
@@ -48,11 +49,12 @@ impl Api {
 
     fn daemon(&self) -> status::Daemon {
         let config = self.keeper.config();
-        let uptime = self.started.elapsed().as_millis();
+        let life = &self.upgrader.life;
+        let uptime = life.started.elapsed().as_millis();
         status::Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            since: self.since,
+            since: life.since,
             uptime_ms: u64::try_from(uptime).unwrap_or(0),
             config: config.source.display().to_string(),
             state_dir: config.daemon.state_dir.display().to_string(),
@@ -60,6 +62,9 @@ impl Api {
             config_error: self.keeper.last_error(),
             logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
             stopping: self.shutdown.has_begun(),
+            last_event: self.bus.count(),
+            upgrades: life.upgrades,
+            last_upgrade: life.last_upgrade(),
             privileges: Some(self.keeper.privileges()),
         }
     }
@@ -233,6 +238,17 @@ impl Backend for Api {
         Box::pin(async move {
             self.audit(who, "replace the config file".to_owned());
             self.keeper.replace(if_match, text).await
+        })
+    }
+
+    fn upgrade(&self, who: Peer, program: Option<PathBuf>) -> Answer<'_, Upgrading> {
+        Box::pin(async move {
+            let named = program.as_ref().map(|program| format!(" to {}", program.display()));
+            self.audit(who, format!("upgrade{}", named.unwrap_or_default()));
+            let upgrades = self.upgrader.life.upgrades;
+            let to = self.upgrader.ask(program).await?;
+            let from = env!("CARGO_PKG_VERSION").to_owned();
+            Ok(Upgrading { schema: SCHEMA, from, to, upgrades })
         })
     }
 

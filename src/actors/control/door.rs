@@ -45,6 +45,13 @@ pub(crate) struct Record {
     group: Option<u32>,
 }
 
+impl Record {
+    /// The number of its descriptor.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.listener
+    }
+}
+
 impl Door {
     /// Listens where the config says. What may connect is looked up once: a change of `control` needs a restart.
     ///

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::files::Files;
 use super::privileges;
 use crate::actors::bus::Bus;
-use crate::actors::{listeners, services};
+use crate::actors::{Parts, listeners, services};
 use crate::config::{self, Config, Problems};
 use crate::net::control::{Plan, PlanStep, Reloaded};
 use crate::os;
@@ -44,6 +44,8 @@ struct Shared {
     /// Looked up once: a change of `control` needs a restart of the daemon.
     control_group: Option<u32>,
     privileges: Privileges,
+    /// Another image of cafe watched the files so far.
+    resumes: bool,
 }
 
 /// What the actor is told.
@@ -88,10 +90,14 @@ pub(crate) struct State {
 
 impl Handle {
     /// A handle over the config the daemon began with, and the capabilities it kept for it.
-    pub(crate) fn new(config: Arc<Config>, privileges: Privileges) -> Self {
-        let control_group = config.daemon.control.group.as_deref().and_then(group_id);
-        let (config, error) = (ArcSwap::new(config), Mutex::new(None));
-        let shared = Shared { config, error, control_group, privileges };
+    pub(crate) fn new(parts: &Parts) -> Self {
+        let shared = Shared {
+            config: ArcSwap::new(parts.config.clone()),
+            error: Mutex::new(parts.config_error.clone()),
+            control_group: parts.door.group(),
+            privileges: parts.privileges,
+            resumes: parts.life.upgrades > 0,
+        };
         Self { shared: Arc::new(shared), mailbox: Mailbox::new(QUESTIONS_WAITING) }
     }
 
@@ -169,6 +175,10 @@ impl Actor for Keeper {
             debounce: None,
         };
         state.watch_files();
+        if state.handle.shared.resumes {
+            // They may have changed while nobody looked.
+            state.touched();
+        }
         Ok(state)
     }
 
@@ -317,14 +327,6 @@ impl State {
             let _ = myself.cast(Msg::Quiet);
         }));
     }
-}
-
-fn group_id(name: &str) -> Option<u32> {
-    let found = nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
-    if found.is_none() {
-        tracing::warn!(group = name, "the control group does not exist, so nobody is in it");
-    }
-    found
 }
 
 fn load(path: &Path, text: Option<String>) -> Result<Config, Problems> {

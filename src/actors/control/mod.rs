@@ -2,6 +2,7 @@
 //! answers the API.
 
 pub(crate) mod backend;
+pub(crate) mod door;
 mod files;
 pub(crate) mod keeper;
 mod lines;

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::binder::Msg;
+pub(crate) use self::table::Record;
 use self::table::Table;
 use crate::config::{Config, Listen};
 use crate::net::listener;
+use crate::os::image::Descriptors;
 use crate::os::passed::Passed;
 use crate::supervision::mailbox::Mailbox;
 use crate::types::error::{Code, Problem, chain};
@@ -125,6 +127,16 @@ impl Handle {
     ) -> Result<Vec<Arc<OwnedFd>>, Error> {
         let one = |(socket, listen)| self.table.get(service, socket, listen);
         listen.iter().map(one).collect()
+    }
+
+    /// All sockets, for the image of cafe that comes.
+    pub(crate) fn record(&self) -> Vec<Record> {
+        self.table.record()
+    }
+
+    /// Goes on with the sockets of another image.
+    pub(crate) fn resume(&self, records: Vec<Record>, descriptors: &mut Descriptors) {
+        self.table.resume(records, descriptors);
     }
 
     /// Closes everything; the end of cafe.

@@ -2,12 +2,15 @@
 //! stays open, with all that waits in its queue.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::config::{Config, Listen};
 use crate::net::listener::{self, Address, Listener};
+use crate::os::image::Descriptors;
 use crate::os::passed::Passed;
 use crate::types::name::Name;
 
@@ -19,6 +22,21 @@ pub(super) struct Table {
 
 /// A socket, or none while only a service that still runs has it: it is bound when that starts again.
 type Slot = Option<Listener>;
+
+/// A socket, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    listen: Listen,
+    socket: Option<RawFd>,
+    owns_file: bool,
+}
+
+impl Record {
+    /// The number of its descriptor.
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
+        self.socket
+    }
+}
 
 impl Table {
     pub(super) fn open(
@@ -89,6 +107,28 @@ impl Table {
         let descriptor = listener.descriptor();
         slots.insert(listen.clone(), Some(listener));
         Ok(descriptor)
+    }
+
+    pub(super) fn record(&self) -> Vec<Record> {
+        let slots = self.lock();
+        let records = slots.iter().map(|(listen, slot)| Record {
+            listen: listen.clone(),
+            socket: slot.as_ref().map(|listener| listener.descriptor().as_raw_fd()),
+            owns_file: slot.as_ref().is_some_and(Listener::owns_file),
+        });
+        records.collect()
+    }
+
+    pub(super) fn resume(&self, records: Vec<Record>, descriptors: &mut Descriptors) {
+        let mut slots = self.lock();
+        for Record { listen, socket, owns_file } in records {
+            let listener =
+                socket.and_then(|number| descriptors.take(number)).map(|socket| match owns_file {
+                    true => Listener::found(socket, &address(&listen)),
+                    false => Listener::given(socket),
+                });
+            slots.insert(listen, listener);
+        }
     }
 
     pub(super) fn clear(&self) {

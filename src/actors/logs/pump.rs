@@ -89,7 +89,9 @@ impl Actor for Pump {
                     _ = looks.tick() => hung = watch(&options, hung),
                 }
             }
-            let _ = myself.cast(Msg::Closed);
+            if !options.pump.is_suspended() {
+                let _ = myself.cast(Msg::Closed);
+            }
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What every service needs of the machine: the spawner, the log pump, cgroups, the journal of what runs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,6 +28,7 @@ use crate::os::{self, procfs};
 use crate::supervision::task;
 use crate::types::error::chain;
 use crate::types::name::Name;
+use crate::types::unit::show_duration;
 
 /// Variables of cafe's own that services find in theirs.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TERM"];
@@ -57,7 +59,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Sets up what services need, from the state directory of `config`.
+    /// Sets up what services need, from the state directory of `config`. `resumes`: another image of this process did
+    /// so already.
     ///
     /// # Errors
     /// When the state directory cannot be used.
@@ -66,6 +69,7 @@ impl Context {
         pump: Pump,
         spawner: Spawner,
         listeners: listeners::Handle,
+        resumes: bool,
     ) -> Result<Self, os::Error> {
         let state_dir = &config.daemon.state_dir;
         let run = state_dir.join("run");
@@ -81,8 +85,10 @@ impl Context {
             detected.map_err(refused).ok()
         });
         let notify_dir = run.join("notify");
-        // What a killed cafe left: services that still run are heard on a new socket of the same name.
-        let _ = std::fs::remove_dir_all(&notify_dir);
+        if !resumes {
+            // What a killed cafe left: services that still run are heard on a new socket of the same name.
+            let _ = std::fs::remove_dir_all(&notify_dir);
+        }
         // Services of other users get through to their sockets; nobody else may put one there.
         std::fs::create_dir_all(&notify_dir)
             .and_then(|()| std::fs::set_permissions(&notify_dir, Permissions::from_mode(0o711)))
@@ -312,6 +318,31 @@ impl Context {
             context.note(&name, &log, format!("on_give_up: {outcome}"));
         })
         .detach();
+    }
+
+    /// Runs a program to its end; says how that came, or that it was killed.
+    ///
+    /// # Errors
+    /// Why it could not be run, or did not end in time.
+    pub(crate) async fn try_program(
+        &self,
+        command: os::process::Command,
+        within: Duration,
+    ) -> Result<String, String> {
+        let command = os::process::Command { env: self.plain_env(), ..command };
+        let child = self.spawner.spawn(command).await.map_err(|error| chain(&error))?;
+        match tokio::time::timeout(within, child.wait()).await {
+            Ok(Ok(exit)) => Ok(exit.cause.to_string()),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(_) => {
+                let _ = Family::new(&child, String::new()).signal_group(KILL_SIGNAL);
+                Err(format!("it did not end within {}", show_duration(within)))
+            }
+        }
+    }
+
+    fn plain_env(&self) -> Vec<(OsString, OsString)> {
+        self.base_env.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     async fn run_to_end(&self, command: os::process::Command, timeout: Duration) -> String {

@@ -36,6 +36,8 @@ const LOOKS: u32 = 150;
 /// All services, written down.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// What is in force.
+    config: Arc<Config>,
     roster: Roster,
     /// What the times of the roster count from.
     #[serde(with = "clock::instant")]
@@ -145,6 +147,7 @@ impl State {
             Some((id, MemberRecord::of(self.members.get(&id)?, record)))
         });
         let record = Record {
+            config: self.config.clone(),
             members: members.collect(),
             roster: self.roster.clone(),
             origin: self.origin.into_std(),
@@ -266,6 +269,11 @@ impl Record {
     /// The numbers of all descriptors in it.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.members.values().flat_map(|member| member.service.descriptors())
+    }
+
+    /// The config in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.clone()
     }
 
     /// How many processes run.

@@ -208,6 +208,8 @@ impl Actor for Services {
                 state.drive().await?;
                 reply.send(result);
             }
+            // The next image reads the file.
+            Msg::Apply { .. } if !matches!(state.handover, Handover::None) => {}
             Msg::Apply { config, reply } => {
                 state.apply(config).await?;
                 state.drive().await?;

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -140,6 +141,7 @@ struct Inner {
     queue: Arc<Queue>,
     pulse: Arc<Pulse>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    suspended: AtomicBool,
 }
 
 impl Pump {
@@ -162,7 +164,8 @@ impl Pump {
             .name("log-pump".to_owned())
             .spawn(move || worker.run())
             .map_err(failed("start a thread"))?;
-        Ok(Self(Arc::new(Inner { queue, pulse, thread: Mutex::new(Some(thread)) })))
+        let (thread, suspended) = (Mutex::new(Some(thread)), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { queue, pulse, thread, suspended })))
     }
 
     /// Reads from an incarnation. One attached before and not finished is finished first.
@@ -247,11 +250,18 @@ impl Pump {
     /// # Errors
     /// When the pump has stopped already.
     pub fn suspend(&self) -> Result<Vec<Suspended>, Error> {
+        self.0.suspended.store(true, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         self.0.queue.push_last(Command::Suspend(reply))?;
         let suspended = answer.blocking_recv().map_err(|_| Error::Stopped);
         self.0.stop();
         suspended
+    }
+
+    /// Whether [`Pump::suspend`] was called.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.0.suspended.load(Ordering::Relaxed)
     }
 
     /// Goes on with a service where the pump that was suspended had stopped.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::App;
 use super::failure::Failure;
 use super::parameters::{ActParameters, Named, Parameters, wait as bounded};
-use crate::net::control::{Acted, ErrorBody, Goal, Peer, Verb};
+use crate::net::control::{Acted, ErrorBody, Goal, Peer, Upgrading, Verb};
+use crate::types::error::{Code, Problem};
 use crate::types::exit::signal_number;
 use crate::types::status::Service;
 
@@ -92,6 +93,36 @@ pub(super) async fn wait(
     Parameters(parameters): Parameters<WaitParameters>,
 ) -> Result<Json<Service>, Failure> {
     Ok(Json(app.wait(&name, parameters.goal, bounded(parameters.timeout_ms)).await?))
+}
+
+/// Which program the daemon becomes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UpgradeParameters {
+    /// Absolute path; the one it runs, which may be another file by now, unless given.
+    #[param(value_type = Option<String>)]
+    program: Option<std::path::PathBuf>,
+}
+
+/// Has the daemon become another program in place; services go on. The answer comes when the program has read a copy of
+/// the state. What came of it is `daemon.last_upgrade` in `/v1/status`, which is answered again within moments.
+#[utoipa::path(put, path = "/v1/upgrade", tag = "act", params(UpgradeParameters), responses(
+    (status = 202, description = "it begins", body = Upgrading),
+    (status = 403, description = "C042", body = ErrorBody),
+    (status = 409, description = "C046: another upgrade is under way, or the daemon ends", body = ErrorBody),
+    (status = 422, description = "C070: the program cannot go on with the state; nothing was done", body = ErrorBody),
+))]
+pub(super) async fn upgrade(
+    State(app): State<App>,
+    Extension(who): Extension<Peer>,
+    Parameters(parameters): Parameters<UpgradeParameters>,
+) -> Result<(axum::http::StatusCode, Json<Upgrading>), Failure> {
+    if parameters.program.as_ref().is_some_and(|program| !program.is_absolute()) {
+        let problem = Problem::new(Code::BadRequest, "`program` must be an absolute path");
+        return Err(problem.into());
+    }
+    Ok((axum::http::StatusCode::ACCEPTED, Json(app.upgrade(who, parameters.program).await?)))
 }
 
 /// Why the daemon is stopped.

@@ -1,6 +1,7 @@
 //! What the API needs from the running daemon. Implemented elsewhere; the API decides nothing itself.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use axum::body::Bytes;
 use futures_util::Stream;
 
 use super::access::Access;
-use crate::net::control::{Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Verb};
+use crate::net::control::{
+    Acted, ConfigView, Goal, LogQuery, Notice, Peer, Plan, Reloaded, Upgrading, Verb,
+};
 use crate::types::error::Problem;
 use crate::types::name::Name;
 use crate::types::status::{Node, Service, Status};
@@ -67,6 +70,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Replaces the config file by `text` and applies it, if the revision in force is still `if_match`
     /// (`*` matches any); `C046` otherwise.
     fn put_config(&self, who: Peer, if_match: String, text: String) -> Answer<'_, Reloaded>;
+
+    /// Has the daemon become another program in place: that at `program`, or what has the name of its own now. Answers
+    /// when the program was tried and the change begins; `C070` when it is refused.
+    fn upgrade(&self, who: Peer, program: Option<PathBuf>) -> Answer<'_, Upgrading>;
 
     /// Stops everything, then the daemon. Answers when the stop has begun.
     fn shutdown(&self, who: Peer, why: Option<String>) -> Answer<'_, ()>;

@@ -18,7 +18,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     ),
     paths(
         look::status, look::service, look::tree, look::metrics, look::openapi, look::events, look::logs,
-        act::wait, act::start, act::stop, act::restart, act::reload, act::kill, act::shutdown,
+        act::wait, act::start, act::stop, act::restart, act::reload, act::kill, act::upgrade,
+        act::shutdown,
         config::show, config::reload, config::diff, config::put,
     ),
     components(schemas(crate::net::control::Goal)),

@@ -62,7 +62,8 @@ fn status_of(code: Code) -> StatusCode {
         | Code::DuplicateName
         | Code::UndefinedVariable
         | Code::ConfigTooLarge
-        | Code::PrivilegeDropped => StatusCode::UNPROCESSABLE_ENTITY,
+        | Code::PrivilegeDropped
+        | Code::UpgradeRefused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::DaemonUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

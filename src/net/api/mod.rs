@@ -77,6 +77,7 @@ fn routes() -> Vec<Row> {
         row(Method::POST, "/v1/config/reload", Own, config::reload),
         row(Method::POST, "/v1/config/diff", Own, config::diff),
         row(Method::PUT, "/v1/config", Own, config::put),
+        row(Method::PUT, "/v1/upgrade", Own, act::upgrade),
         row(Method::POST, "/v1/shutdown", Own, act::shutdown),
     ]
 }

@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::lines::{Lines, Messages};
-use super::{Acted, ConfigView, ErrorBody, Goal, LogQuery, Notice, Plan, Reloaded, Tree, Verb};
+use super::{
+    Acted, ConfigView, ErrorBody, Goal, LogQuery, Notice, Plan, Reloaded, Tree, Upgrading, Verb,
+};
 use crate::net::Error;
 use crate::types::error::{Code, Problem};
 use crate::types::status::{Service, Status};
@@ -134,6 +136,16 @@ impl Client {
         let path = format!("/v1/shutdown{query}");
         self.json::<serde_json::Value>(Method::POST, &path, Bytes::new(), self.timeout).await?;
         Ok(())
+    }
+
+    /// Has the daemon become another program; returns when that begins.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; `C070` when the program is refused.
+    pub async fn upgrade(&self, program: Option<&str>) -> Result<Upgrading, Error> {
+        let query = program.map(|path| format!("?program={}", escape(path))).unwrap_or_default();
+        let path = format!("/v1/upgrade{query}");
+        self.json(Method::PUT, &path, Bytes::new(), self.timeout).await
     }
 
     /// Events after number `after`, or from now on.

@@ -14,5 +14,5 @@ pub use super::error::Error;
 pub use client::{Client, EventStream, LineStream};
 pub use words::{
     Acted, Change, ConfigView, ErrorBody, Goal, LogLine, LogQuery, Notice, Outcome, Peer, Plan,
-    PlanStep, Reloaded, Tree, Verb, Verdict,
+    PlanStep, Reloaded, Tree, Upgrading, Verb, Verdict,
 };

@@ -27,6 +27,19 @@ impl std::fmt::Display for Peer {
     }
 }
 
+/// The answer to `PUT /v1/upgrade`: the program was tried, and the change begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upgrading {
+    /// `types::status::SCHEMA`.
+    pub schema: u32,
+    /// The version that runs.
+    pub from: String,
+    /// The version of the program.
+    pub to: String,
+    /// `daemon.upgrades` of the status so far: once it is more, the program runs.
+    pub upgrades: u64,
+}
+
 /// What can be done to a service or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

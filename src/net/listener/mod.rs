@@ -37,7 +37,7 @@ pub enum Address {
 #[derive(Debug)]
 pub struct Listener {
     descriptor: Arc<OwnedFd>,
-    _file: Option<Socket>,
+    file: Option<Socket>,
 }
 
 /// Why an address cannot be listened on.
@@ -81,11 +81,11 @@ impl Listener {
         match address {
             Address::Ip(ip) => {
                 let descriptor = bind_ip(*ip).map_err(|source| Error::of(address, source))?;
-                Ok(Self { descriptor: Arc::new(descriptor), _file: None })
+                Ok(Self { descriptor: Arc::new(descriptor), file: None })
             }
             Address::Unix(path) => {
                 let (descriptor, file) = unix::bind(address, path)?;
-                Ok(Self { descriptor: Arc::new(descriptor), _file: Some(file) })
+                Ok(Self { descriptor: Arc::new(descriptor), file: Some(file) })
             }
         }
     }
@@ -93,7 +93,7 @@ impl Listener {
     /// One that somebody else bound, and whose file is theirs.
     #[must_use]
     pub fn given(descriptor: OwnedFd) -> Self {
-        Self { descriptor: Arc::new(descriptor), _file: None }
+        Self { descriptor: Arc::new(descriptor), file: None }
     }
 
     /// One that an earlier cafe bound to this address: its file is ours again.
@@ -103,7 +103,13 @@ impl Listener {
             Address::Ip(_) => None,
             Address::Unix(path) => Socket::claim(path).ok(),
         };
-        Self { descriptor: Arc::new(descriptor), _file: file }
+        Self { descriptor: Arc::new(descriptor), file: file }
+    }
+
+    /// Whether its file goes with it.
+    #[must_use]
+    pub fn owns_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// The descriptor, to pass on.

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::instance::{Instance, Phase};
 use super::{Msg, State};
 use crate::actors::services::Context;
+use crate::config::Ready;
 use crate::os::clock::{self, Moment};
 use crate::os::family::Family;
 use crate::os::image::Descriptors;
@@ -86,7 +87,7 @@ struct Held {
     family: Family,
     notify: Option<(Arc<Socket>, Option<u32>)>,
     ready_pipe: Option<Arc<super::launch::ReadyPipe>>,
-    /// The log was watched for a line, which came.
+    /// Its log is not watched for a line any more.
     line_came: bool,
 }
 
@@ -177,7 +178,7 @@ impl State {
         instance.notify = held.notify;
         instance.ready_pipe = held.ready_pipe;
         instance.child = Some(held.child.clone());
-        if held.line_came {
+        if held.line_came && matches!(self.config.ready, Some(Ready::Log(_))) {
             instance.early_evidence = Some("a line of its log matched".to_owned());
         }
         let generation = instance.generation;
