@@ -7,9 +7,11 @@ use ractor::ActorCell;
 use tokio::sync::oneshot;
 
 use super::bus::Bus;
+use super::control::door::Door;
 use super::listeners;
 use super::logs::pump::Notices;
-use super::services::{Context, Verb};
+use super::services::{Context, Inheritance, Verb};
+use super::upgrade::Life;
 use super::{Parts, Root, Shutdown, start};
 use crate::config;
 use crate::logs::{Limits, Options, Pump};
@@ -54,12 +56,22 @@ impl World {
         let pump = Pump::start(Options { dir, limits, notices: notify }).expect("starts");
         let spawner = Spawner::with_threads(2).expect("starts");
         let listeners = listeners::Handle::new();
-        let context = Context::new(&config, pump.clone(), spawner, listeners).expect("sets up");
-        let context = Arc::new(context);
+        let context = Context::new(&config, pump.clone(), spawner, listeners, false);
+        let context = Arc::new(context.expect("sets up"));
         let bus = Bus::default();
         let shutdown = Shutdown::default();
         let privileges = Privileges::default();
-        let parts = Parts { config, privileges, context: context.clone(), notices, shutdown };
+        let parts = Parts {
+            door: Door::open(&config).expect("listens"),
+            config,
+            privileges,
+            context: context.clone(),
+            notices,
+            shutdown,
+            life: Arc::new(Life::new(0)),
+            inherited: Inheritance::default(),
+            config_error: None,
+        };
         let root = start(parts, bus.clone()).await.expect("starts");
         let world = Self { root, bus, pump, context, directory };
         world

@@ -9,8 +9,9 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
 use super::style::tame;
-use crate::net::control::Notice;
+use crate::net::control::{Client, EventStream, Notice};
 use crate::types::event::Event;
+use crate::types::status::Daemon;
 
 /// `cafe events [NAME...]`; ends with the daemon, with Ctrl-C, or after `-n` events.
 pub(super) async fn events(
@@ -18,14 +19,28 @@ pub(super) async fn events(
     global: &Global,
     output: &mut Output,
 ) -> Outcome {
-    let mut stream = global.client().events(arguments.after).await?;
+    let client = global.client();
+    let began = client.status(None).await?.daemon;
+    // Of itself a stream from now on does not say where that is.
+    let mut seen = arguments.after.unwrap_or(began.last_event);
+    let mut stream = client.events(Some(seen)).await?;
     let zone = if arguments.utc { TimeZone::UTC } else { TimeZone::system() };
     let mut left = arguments.lines.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(notice) = stream.next().await? else {
-            output.remark("cafe ended\n");
-            break;
+        let Ok(Some(notice)) = stream.next().await else {
+            // It became another program, which has the same events, or it ended.
+            match again(&client, &began, seen).await {
+                Some(anew) => stream = anew,
+                None => {
+                    output.remark("cafe ended\n");
+                    break;
+                }
+            }
+            continue;
         };
+        if let Notice::Event(event) = &notice {
+            seen = event.seq;
+        }
         match notice {
             Notice::Gap(missed) => gap(missed, output)?,
             Notice::Event(event) if concerns(&event, &arguments.names) => {
@@ -37,6 +52,13 @@ pub(super) async fn events(
         output.flush()?;
     }
     Ok(Exit::Done)
+}
+
+/// The stream of the same daemon, from after event `seen` on.
+async fn again(client: &Client, began: &Daemon, seen: u64) -> Option<EventStream> {
+    let daemon = client.status(None).await.ok()?.daemon;
+    let same = daemon.pid == began.pid && daemon.since == began.since && !daemon.stopping;
+    client.events(Some(seen)).await.ok().filter(|_| same)
 }
 
 fn concerns(event: &Event, names: &[String]) -> bool {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::api::{Access, Answer, Backend, Counters, Feed, ServiceCounters, router};
 use super::control::{
     Acted, Change, ConfigView, Goal, LogQuery, Notice, Outcome, Peer, Plan, PlanStep, Reloaded,
-    Verb, Verdict,
+    Upgrading, Verb, Verdict,
 };
 use super::server::serve;
 use super::socket::{Reach, Socket, listen};

@@ -21,3 +21,4 @@ mod privileges;
 mod reload;
 mod significant;
 mod tidy;
+mod upgrade;

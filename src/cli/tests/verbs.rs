@@ -5,7 +5,7 @@ use clap::Parser as _;
 use crate::cli::arguments::{Arguments, Command, ConfigCommand, Global};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Captured, Format, Output};
-use crate::cli::{Exit, Outcome, act, configs, events, help, logs, look, tree};
+use crate::cli::{Exit, Outcome, act, configs, events, help, logs, look, tree, upgrade};
 use crate::net::fake::{Fake, Running};
 
 struct Printed {
@@ -41,6 +41,7 @@ async fn run(command: Command, global: &Global, output: &mut Output) -> Outcome 
         Command::Reload(arguments) => act::reload(&arguments, global, output).await,
         Command::Kill(arguments) => act::kill(&arguments, global, output).await,
         Command::Wait(arguments) => act::wait(&arguments, global, output).await,
+        Command::Upgrade(arguments) => upgrade::upgrade(&arguments, global, output).await,
         Command::Shutdown(arguments) => {
             act::confirm_shutdown(global, output)?;
             act::shutdown(&arguments, global, output).await
@@ -54,7 +55,7 @@ async fn run(command: Command, global: &Global, output: &mut Output) -> Outcome 
         Command::Explain(arguments) => help::explain(&arguments, output),
         Command::Completions(arguments) => help::completions(&arguments, output),
         Command::Man => help::man(output),
-        Command::Run(_) => output.refuse_json("run").map(|()| Exit::Done),
+        Command::Run(_) | Command::Role(_) => output.refuse_json("run").map(|()| Exit::Done),
     }
 }
 

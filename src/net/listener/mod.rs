@@ -103,7 +103,7 @@ impl Listener {
             Address::Ip(_) => None,
             Address::Unix(path) => Socket::claim(path).ok(),
         };
-        Self { descriptor: Arc::new(descriptor), file: file }
+        Self { descriptor: Arc::new(descriptor), file }
     }
 
     /// Whether its file goes with it.
