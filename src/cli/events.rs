@@ -20,7 +20,7 @@ pub(super) async fn events(
     output: &mut Output,
 ) -> Outcome {
     let client = global.client();
-    let began = client.status(None).await?.daemon;
+    let mut began = client.status(None).await?.daemon;
     // Of itself a stream from now on does not say where that is.
     let mut seen = arguments.after.unwrap_or(began.last_event);
     let mut stream = client.events(Some(seen)).await?;
@@ -30,7 +30,7 @@ pub(super) async fn events(
         let Ok(Some(notice)) = stream.next().await else {
             // It became another program, which has the same events, or it ended.
             match again(&client, &began, seen).await {
-                Some(anew) => stream = anew,
+                Some((daemon, anew)) => (began, stream) = (daemon, anew),
                 None => {
                     output.remark("cafe ended\n");
                     break;
@@ -54,11 +54,14 @@ pub(super) async fn events(
     Ok(Exit::Done)
 }
 
-/// The stream of the same daemon, from after event `seen` on.
-async fn again(client: &Client, began: &Daemon, seen: u64) -> Option<EventStream> {
+/// The stream of the same daemon after an upgrade, from after event `seen` on.
+async fn again(client: &Client, began: &Daemon, seen: u64) -> Option<(Daemon, EventStream)> {
     let daemon = client.status(None).await.ok()?.daemon;
-    let same = daemon.pid == began.pid && daemon.since == began.since && !daemon.stopping;
-    client.events(Some(seen)).await.ok().filter(|_| same)
+    let same = daemon.pid == began.pid && daemon.since == began.since;
+    if !same || daemon.last_upgrade == began.last_upgrade {
+        return None;
+    }
+    Some((daemon, client.events(Some(seen)).await.ok()?))
 }
 
 fn concerns(event: &Event, names: &[String]) -> bool {

@@ -114,7 +114,10 @@ fn ended(ended: anyhow::Result<u8>) -> ExitCode {
 fn go_on(resume: Resume, options: &RunOptions) -> anyhow::Result<u8> {
     let Some(config) = resume.config() else { resume::begin_anew() };
     let mut resume = Some(resume);
-    let start = AssertUnwindSafe(|| start(config, options, Vec::new(), &mut resume));
+    let start = AssertUnwindSafe(|| {
+        resume.iter().for_each(Resume::begins);
+        start(config, options, Vec::new(), &mut resume)
+    });
     let why = match (std::panic::catch_unwind(start), &resume) {
         (Ok(Err(error)), Some(resume)) if !resume.is_committed() => format!("{error:#}"),
         (Ok(ended), _) => return ended,
@@ -199,6 +202,7 @@ async fn serve(
         }
     };
     let Begun { lock: _lock, door, bus, life, inherited, config_error, upgraded } = begun;
+    let closed = door.clone();
     let console = console::follow(&bus, options);
     let life = Arc::new(life);
     let parts = Parts {
@@ -214,7 +218,12 @@ async fn serve(
     };
     let root = actors::start(parts, bus.clone()).await.context("cannot start")?;
     let started = match upgraded {
-        Some((upgrade, stilled, running)) => resume::over(&life, upgrade, stilled, running),
+        Some((upgrade, stilled, running)) => {
+            let came = resume::over(&life, upgrade, stilled, running);
+            // Not before: whoever waits for it asks what came of it.
+            closed.reopen();
+            came
+        }
         None => {
             format!("running {} services from {}", config.services.len(), config.source.display())
         }

@@ -78,10 +78,11 @@ impl Resume {
             Ok(bytes) => bytes,
             Err(error) => hopeless.go(&format!("the state cannot be read: {error}")),
         };
-        let (state_read, author) = match State::decode(&bytes) {
-            Ok(read) => read,
-            // The candidate was tried with the very same state; so this does not happen.
-            Err(error) => hopeless.go(&chain(&error)),
+        // It was tried with the same state before; so neither happens.
+        let (state_read, author) = match std::panic::catch_unwind(|| State::decode(&bytes)) {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => hopeless.go(&chain(&error)),
+            Err(_) => hopeless.go("it panicked"),
         };
         let descriptors = Descriptors::inherited(&state_read.descriptors);
         let (number, path) = state_read.program.clone();
@@ -99,14 +100,17 @@ impl Resume {
         std::mem::forget(inherited);
         let left =
             Left { state: state_read, author, bytes: bytes.len(), descriptors: own, refused };
-        let resume = Self { way_back, guard: Some(guard), left: Some(left) };
-        failpoint("decoded", is_second);
-        resume
+        Self { way_back, guard: Some(guard), left: Some(left) }
     }
 
     /// The config that was in force.
     pub(super) fn config(&self) -> Option<Arc<Config>> {
         self.left.as_ref().map(|left| left.state.services.config())
+    }
+
+    /// Where a test has it fail.
+    pub(super) fn begins(&self) {
+        failpoint("decoded", self.way_back.is_second);
     }
 
     /// Whether it can still become the program before.
@@ -163,7 +167,7 @@ impl Resume {
             since: state.since,
             started: state.started,
             upgrades: state.upgrades + u64::from(upgrade.failed.is_none()),
-            last_upgrade: None.into(),
+            last_upgrade: state.last_upgrade.into(),
             lock: lock.number(),
         };
         Some(Taken {

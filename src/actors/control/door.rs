@@ -62,17 +62,18 @@ impl Door {
         let group = control.group.as_deref().and_then(group_id);
         let reach = Reach { group, public: control.public };
         let (listener, file) = socket::listen(&control.socket, reach)?;
-        Ok(Self::of(listener, file, group))
+        Ok(Self::of(listener, file, group, State::Open))
     }
 
-    /// The door of another image of this cafe. None when it is not there any more.
+    /// The door of another image of this cafe, still closed. None when it is not there any more.
     pub(crate) fn inherited(record: Record, descriptors: &mut Descriptors) -> Option<Self> {
         let listener = UnixListener::from(descriptors.take(record.listener)?);
-        Some(Self::of(listener, Socket::claim(&record.path).ok()?, record.group))
+        let file = Socket::claim(&record.path).ok()?;
+        Some(Self::of(listener, file, record.group, State::Closed))
     }
 
-    fn of(listener: UnixListener, file: Socket, group: Option<u32>) -> Self {
-        let (state, _) = watch::channel(State::Open);
+    fn of(listener: UnixListener, file: Socket, group: Option<u32>, state: State) -> Self {
+        let (state, _) = watch::channel(state);
         Self(Arc::new(Inner { listener, file, group, state }))
     }
 

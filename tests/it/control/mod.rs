@@ -105,7 +105,7 @@ async fn the_document_lists_every_route_and_no_other() {
         assert!(known.is_some(), "{method} {path}");
         listed.remove(&format!("{method} {path}"));
     }
-    let others = ["GET /v1/events", "POST /v1/shutdown", "PUT /v1/config"];
+    let others = ["GET /v1/events", "POST /v1/shutdown", "PUT /v1/config", "PUT /v1/upgrade"];
     assert_eq!(listed.iter().map(String::as_str).collect::<Vec<_>>(), others);
     let components = document["components"]["schemas"].as_object().unwrap();
     for name in ["Status", "Service", "Event", "Problem", "Plan"] {

@@ -9,10 +9,11 @@ use cafe::types::error::Code;
 use super::{files_below, none, read, root};
 
 /// What the first version can be told, as designed.
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "run",
     "status",
     "tree",
+    "upgrade",
     "logs",
     "events",
     "start",

@@ -74,7 +74,11 @@ async fn a_program_that_cannot_go_on_is_refused_before_anything_is_done() {
 #[tokio::test]
 async fn a_program_that_hangs_when_it_is_tried_is_killed() {
     let cafe = with_services().await;
-    let hangs = script(&cafe, "hangs", "echo $$ >tried; exec sleep 1000");
+    let hangs = script(
+        &cafe,
+        "hangs",
+        &format!("echo $$ >{}; exec sleep 1000", cafe.path("tried").display()),
+    );
     let began = Instant::now();
     let why = refused(&cafe, &hangs).await;
     assert!(why.contains("it did not end within 10s"), "{why}");
@@ -145,7 +149,11 @@ async fn a_program_that_dies_halfway_is_like_any_crash() {
 #[tokio::test]
 async fn of_two_upgrades_at_once_one_is_refused() {
     let cafe = with_services().await;
-    let slow = script(&cafe, "slow", "echo tried >tried; read go <gate; exit 1");
+    let slow = script(
+        &cafe,
+        "slow",
+        &format!("cd {}; echo tried >tried; read go <gate; exit 1", cafe.path("").display()),
+    );
     cafe.fifo("gate");
     let first =
         cafe.command().args(["upgrade", slow.to_str().unwrap()]).stderr(Stdio::null()).spawn();

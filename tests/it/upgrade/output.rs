@@ -35,15 +35,19 @@ async fn every_line_is_there_once_and_in_order() {
         let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
         let text = line["line"].as_str().unwrap().to_owned();
         match line["stream"].as_str() {
-            Some("stdout") if text == "end" => break,
             Some("stdout") => out.push(text),
             Some("stderr") => err.push(text),
             _ => {}
+        }
+        // The streams are read one after the other.
+        if out.last().is_some_and(|last| last == "end") && err.len() >= 3000 {
+            break;
         }
     }
     follow.kill().unwrap();
     follow.wait().unwrap();
     let expected = |word: &str| (1..=3000).map(|n| format!("{word} {n}")).collect::<Vec<_>>();
+    assert_eq!(out.pop().as_deref(), Some("end"));
     assert_eq!(out, expected("line"));
     assert_eq!(err, expected("also"));
     assert_eq!(cafe.service("a").await.pid, pid);

@@ -84,7 +84,9 @@ async fn nothing_of_any_state_changes() {
         let came = upgrade(&cafe);
         assert_eq!(came.failed, None);
         let after = cafe.status().await;
-        assert_eq!(steady(&after), steady(&before));
+        for (is, was) in steady(&after).iter().zip(steady(&before)) {
+            assert_eq!(*is, was);
+        }
         assert_eq!(after.groups, before.groups);
         assert_eq!(cafe.processes(), processes);
         let (was, is) = (&before.daemon, &after.daemon);
@@ -110,7 +112,8 @@ async fn nothing_of_any_state_changes() {
 
 #[tokio::test]
 async fn what_starts_stops_or_ends_just_then_goes_on() {
-    let starts = |say: &str| sh(&format!("echo began >&2; read go <gate-{say}; {say}; {IDLE}"));
+    let starts =
+        |gate: &str, say: &str| sh(&format!("echo began >&2; read go <{gate}; {say}; {IDLE}"));
     // Told to end it waits for its gate.
     let stops = sh(
         "trap 'read go <gate-stop; exit 0' TERM; echo >&3; exec 9<>never; while :; do read -t 1 nothing <&9; done",
@@ -121,13 +124,14 @@ async fn what_starts_stops_or_ends_just_then_goes_on() {
             "line": (command: {line}, ready: log("^up$")),
             "notify": (command: {notify}, ready: notify),
             "stops": (command: {stops}, ready: fd(3), stop: (timeout: "10m")),
-            "late": (command: {fd}, ready: fd(3), ready_timeout: "3s", restart: temporary),
+            "late": (command: {late}, ready: fd(3), ready_timeout: "3s", restart: temporary),
         }},"#,
-        fd = starts("echo >&3"),
-        line = starts("echo up"),
+        fd = starts("gate-fd", "echo >&3"),
+        late = starts("never", "echo >&3"),
+        line = starts("gate-line", "echo up"),
         notify = sh(&notifier_in("orders")),
     ));
-    for gate in ["gate-echo >&3", "gate-echo up", "gate-stop"] {
+    for gate in ["gate-fd", "gate-line", "gate-stop"] {
         cafe.fifo(gate);
     }
     let mut orders = cafe.orders("orders");
@@ -146,9 +150,9 @@ async fn what_starts_stops_or_ends_just_then_goes_on() {
     orders.say("READY=1");
     cafe.wait_state("notify", State::Ready).await;
     let late = cafe.wait_state("late", State::Failed).await;
-    assert!(late.reason.contains("not ready within 3s"), "{}", late.reason);
+    assert!(late.reason.contains("not ready within 3.0s"), "{}", late.reason);
     upgrade(&cafe);
-    let gates = ["gate-echo >&3", "gate-echo up", "gate-stop"].map(|gate| cafe.open_gate(gate));
+    let gates = ["gate-fd", "gate-line", "gate-stop"].map(|gate| cafe.open_gate(gate));
     assert_eq!(cafe.wait_state("fd", State::Ready).await.reason, "wrote to descriptor 3");
     assert_eq!(cafe.wait_state("line", State::Ready).await.reason, "wrote `up`");
     let stopped = cafe.wait_state("stops", State::Stopped).await;

@@ -118,13 +118,25 @@ impl State {
 
     /// Begins the health probes of a service that is up.
     pub(super) fn watch_health(&mut self, myself: &ActorRef<Msg>) {
+        let grace = self.config.health.as_ref().map(|health| health.grace);
+        self.probe_after(myself, grace.unwrap_or_default());
+    }
+
+    /// Goes on with them: another image of cafe did so far. The next is due at a whole number of periods after the start,
+    /// so that no number of upgrades brings it forward or puts it off.
+    pub(super) fn watch_health_again(&mut self, myself: &ActorRef<Msg>) {
+        let (Some(health), Some(instance)) = (&self.config.health, &self.instance) else { return };
+        let next = next_probe(instance.started.elapsed(), health.grace, health.every);
+        self.probe_after(myself, next);
+    }
+
+    fn probe_after(&mut self, myself: &ActorRef<Msg>, first: Duration) {
         let Some(health) = self.config.health.clone() else { return };
         let Some(instance) = self.instance.as_mut() else { return };
         let (me, generation) = (myself.clone(), instance.generation);
-        let grace = health.grace.saturating_sub(instance.started.elapsed());
         instance.checks.push(task::spawn("health", async move {
             let target = probe_target(&health.probe);
-            tokio::time::sleep(grace).await;
+            tokio::time::sleep(first).await;
             let mut ticks = tokio::time::interval(health.every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -279,6 +291,14 @@ impl State {
         self.report(Report::MainPid(pid));
         self.follow(myself, child);
     }
+}
+
+/// Time to the next probe of a service that runs since `ran`.
+fn next_probe(ran: Duration, grace: Duration, every: Duration) -> Duration {
+    let Some(since) = ran.checked_sub(grace) else { return grace.saturating_sub(ran) };
+    let periods = since.as_nanos().div_ceil(every.as_nanos().max(1));
+    let next = every.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX));
+    next.saturating_sub(since)
 }
 
 /// Asks again and again until the answer is good; the deadline is the caller's.

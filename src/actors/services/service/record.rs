@@ -191,7 +191,7 @@ impl State {
         match record.phase {
             Phase::Starting => self.await_ready_again(myself, left),
             Phase::Up => {
-                self.watch_health(myself);
+                self.watch_health_again(myself);
                 self.set_watchdog(myself, generation, None);
             }
             Phase::Stopping => match left {
