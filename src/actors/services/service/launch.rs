@@ -90,6 +90,7 @@ impl State {
             stderr: stderr_reader,
             options: super::super::context::sink_options(&config.log),
             watch_for: self.readiness_expression(),
+            found: false,
         })?;
         Ok(Command {
             argv: config.command.iter().map(OsString::from).collect(),
@@ -136,6 +137,7 @@ impl State {
             stderr,
             options: super::super::context::sink_options(&self.config.log),
             watch_for: None,
+            found: true,
         })?;
         Ok(())
     }
