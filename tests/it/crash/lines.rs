@@ -85,7 +85,8 @@ async fn thirty_kills_cost_no_line_and_double_none() {
             "\"{name}\": (command: {script}, ready: fd(3), log: (max_file: \"30kB\", keep: 1000)),"
         )
     });
-    let mut cafe = Cafe::new(&format!("services: {{ {} }}, logs: (min_free: \"0%\"),", services.concat()));
+    let mut cafe =
+        Cafe::new(&format!("services: {{ {} }}, logs: (min_free: \"0%\"),", services.concat()));
     cafe.boot().await;
     for name in ["fast", "pieces"] {
         cafe.wait_state(name, State::Ready).await;
