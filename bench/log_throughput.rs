@@ -124,7 +124,13 @@ fn with_pump(generator: &[&str], dir: &Path, keep: u32) -> Run {
     clear(dir);
     let limits = Limits { max_total: u64::MAX, min_free_percent: 0 };
     let notices = Box::new(|notice| println!("{notice:?}"));
-    let pump = Pump::start(Options { dir: dir.to_owned(), limits, notices }).expect("starts");
+    let pump = Pump::start(Options {
+        dir: dir.to_owned(),
+        limits,
+        transit: Some(dir.join(".transit")),
+        notices,
+    })
+    .expect("starts");
     let (stdout, out) = pipe(None).expect("pipe");
     let (stderr, _) = pipe(None).expect("pipe");
     let service: Name = "web".parse().expect("a name");
@@ -136,6 +142,7 @@ fn with_pump(generator: &[&str], dir: &Path, keep: u32) -> Run {
         stderr,
         options,
         watch_for: None,
+        found: false,
     };
     pump.attach(source).expect("attaches");
     let (begin, cpu) = (Instant::now(), cpu_seconds(UsageWho::RUSAGE_SELF));

@@ -53,7 +53,8 @@ impl World {
         let (notify, notices) = Notices::channel();
         let limits = Limits { max_total: 1 << 30, min_free_percent: 0 };
         let dir = state_dir.join("logs");
-        let pump = Pump::start(Options { dir, limits, notices: notify }).expect("starts");
+        let pump =
+            Pump::start(Options { dir, limits, transit: None, notices: notify }).expect("starts");
         let spawner = Spawner::with_threads(2).expect("starts");
         let listeners = listeners::Handle::new();
         let context = Context::new(&config, pump.clone(), spawner, listeners, false);

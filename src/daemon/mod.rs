@@ -371,6 +371,7 @@ fn start_pump(
             max_total: total.max_total,
             min_free_percent: total.min_free_percent,
         },
+        transit: Some(config.daemon.state_dir.join("run/transit")),
         notices,
     })
 }

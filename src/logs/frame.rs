@@ -11,13 +11,20 @@ const ENOUGH: usize = 1 << 20;
 const WORTH_KEEPING: usize = 512;
 
 /// The state of one stream between two reads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Framer {
     stream: Stream,
     /// Whether the next piece continues a line whose head is already written.
     continued: bool,
     /// The unfinished line, at most [`MAX_PAYLOAD`] bytes.
     partial: Vec<u8>,
+}
+
+impl Default for Framer {
+    /// Of nobody.
+    fn default() -> Self {
+        Self::new(Stream::Cafe)
+    }
 }
 
 /// What [`Framer::push`] did.
@@ -30,6 +37,10 @@ pub(super) struct Framed {
 }
 
 impl Framer {
+    pub(super) fn stream(&self) -> Stream {
+        self.stream
+    }
+
     pub(super) fn new(stream: Stream) -> Self {
         Self { stream, continued: false, partial: Vec::new() }
     }

@@ -16,7 +16,9 @@ pub mod read;
 mod archive;
 mod excerpt;
 mod frame;
+mod kill;
 mod sink;
+mod transit;
 
 pub use error::Error;
 pub use excerpt::Excerpt;

@@ -5,14 +5,17 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memchr::{memchr, memrchr};
 
 use super::archive::{self, Archiver};
 use super::dir::{self, Archive};
+use super::kill;
 use super::line::{self, HEADER, MAX_PAYLOAD, Micros};
+use super::transit::Chunk;
+use super::transit::record::Position;
 use crate::types::name::Name;
 
 /// A clock that stepped back further than this starts a new file; smaller steps are hidden.
@@ -27,6 +30,8 @@ pub(super) struct Place<'a> {
     /// Largest size of a file, bytes; one line may be larger.
     pub(super) max_file: u64,
     pub(super) keep: u32,
+    /// The transit of the lines that are written, to be told where they go.
+    pub(super) chunk: Option<&'a Chunk>,
 }
 
 /// What is known of `current`.
@@ -73,7 +78,42 @@ impl Sink {
             self.recover(&file, size)?;
         }
         self.file = Some(file);
+        self.tell(place);
         Ok(())
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn position(&self) -> Position {
+        let file = self.file.as_ref().and_then(|file| file.metadata().ok());
+        file.map_or_else(Position::default, |file| Position {
+            done: 0,
+            device: file.dev(),
+            inode: file.ino(),
+            base: self.size,
+        })
+    }
+
+    /// How many bytes of some lines are written, of which an earlier pump said that they go to `position`. A torn one
+    /// among them is completed by what is written next.
+    pub(super) fn found(&mut self, place: Place<'_>, position: Position) -> u64 {
+        let path = dir::of(place.root, place.service).join(dir::CURRENT);
+        // A file that is not there, or a new one, is not written to yet: its position would be known.
+        let Ok(file) = std::fs::metadata(path) else { return position.done };
+        let same =
+            position.inode != 0 && (file.dev(), file.ino()) == (position.device, position.inode);
+        let Some(written) = file.len().checked_sub(position.base).filter(|_| same) else {
+            return position.done;
+        };
+        self.completes = true;
+        position.done + written
+    }
+
+    /// Says in the transit where the next byte goes.
+    fn tell(&self, place: Place<'_>) {
+        if let Some(chunk) = place.chunk {
+            let Position { device, inode, base, .. } = self.position();
+            chunk.goes_to(device, inode, base);
+        }
     }
 
     /// Whether the last byte written is inside a line.
@@ -147,12 +187,17 @@ impl Sink {
             return Ok(0);
         }
         let Some(file) = &mut self.file else { return Ok(0) };
-        let count = match file.write(&lines[..fitting]) {
+        kill::point();
+        let count = match kill::write(file, &lines[..fitting]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(0),
             Err(error) => return Err(error),
         };
+        kill::point();
+        if let Some(chunk) = place.chunk {
+            chunk.wrote(count);
+        }
         if self.size == 0 {
             self.first = line::parse_stamp(lines).unwrap_or(self.last);
         }
@@ -176,7 +221,9 @@ impl Sink {
             gzip: false,
         };
         let directory = dir::of(place.root, place.service);
+        self.tell(place);
         self.file = None;
+        kill::point();
         match std::fs::rename(directory.join(dir::CURRENT), directory.join(archive.file_name())) {
             // Somebody deleted it: there is nothing to archive.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -186,6 +233,7 @@ impl Sink {
             }
             // Here and not in the other thread, which a fast writer would outrun.
             Ok(()) => {
+                kill::point();
                 let pruned = archive::keep_newest(&directory, place.keep);
                 if let Err(error) = pruned {
                     tracing::warn!(service = %place.service, %error, "cannot remove old logs");

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::service::Service;
 use super::worker::Worker;
+use crate::logs::frame::Framer;
 use crate::logs::line::Micros;
+use crate::logs::transit::record::Operation;
 use crate::types::policy::OnFull;
 
 /// Bytes read from one pipe in one turn.
@@ -19,7 +21,7 @@ pub(super) const READ: usize = 256 * 1024;
 const READ_IN_TROUBLE: usize = 16 * 1024;
 
 /// The size busy pipes are grown to; the limit for users other than root, `/proc/sys/fs/pipe-max-size`.
-const LARGEST_PIPE: usize = 1 << 20;
+const LARGEST_PIPE: u32 = 1 << 20;
 
 /// How long a line may stay unfinished before it is written as it is.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
@@ -29,35 +31,122 @@ impl Worker {
     pub(super) fn pull(&mut self, slot: usize, stream: usize, most: usize) -> usize {
         let most = if self.troubled.is_empty() { most } else { most.min(READ_IN_TROUBLE) };
         let Some(service) = self.services.get_mut(slot).and_then(Option::as_mut) else { return 0 };
-        let inlet = &mut service.inlets[stream];
-        let Some(pipe) = &inlet.pipe else { return 0 };
-        let count = match nix::unistd::read(pipe, &mut self.input[..most]) {
-            Ok(0) => {
-                // All writers are gone. The end of the incarnation is told by `finish`.
-                self.unwatch(slot, stream);
-                return 0;
-            }
-            Ok(count) => count,
-            Err(Errno::EAGAIN | Errno::EINTR) => return 0,
-            Err(errno) => {
-                tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
-                self.unwatch(slot, stream);
-                return 0;
-            }
-        };
+        let Some(pipe) = &service.inlets[stream].pipe else { return 0 };
+        // First, because whatever else is done is for bytes that come: a stamp, for one, makes the file.
+        if rustix::io::ioctl_fionread(pipe).unwrap_or_default() == 0 {
+            self.mind_end(slot, stream);
+            return 0;
+        }
+        let at = self.stamp(slot);
+        let count = self.take(slot, stream, most, at);
+        if count == 0 {
+            self.transit.commit();
+            return 0;
+        }
         self.read += count;
-        self.nearly_full |= count >= inlet.capacity / 2;
-        if count >= inlet.capacity {
+        let Some(service) = self.services[slot].as_mut() else { return count };
+        let inlet = &mut service.inlets[stream];
+        let capacity = inlet.capacity as usize;
+        self.nearly_full |= count >= capacity / 2;
+        if let Some(pipe) = inlet.pipe.as_ref().filter(|_| count >= capacity) {
             inlet.capacity = grow(pipe, inlet.capacity);
         }
         service.heard = Instant::now();
-        self.deliver(slot, stream, count);
+        self.deliver(slot, stream, count, at);
         count
     }
 
+    /// Moves bytes from the pipe to `input`, by way of the transit where that works. Returns how many.
+    fn take(&mut self, slot: usize, stream: usize, most: usize, at: Micros) -> usize {
+        let begun = self.begin_push(slot, stream, at);
+        let Some(service) = self.services[slot].as_mut() else { return 0 };
+        let Some(pipe) = &service.inlets[stream].pipe else { return 0 };
+        if begun {
+            match self.transit.take(pipe, most) {
+                Ok(0) => return 0,
+                Ok(count) => match self.transit.bytes(&mut self.input[..count]) {
+                    Ok(()) => return count,
+                    Err(error) => {
+                        tracing::error!(service = %service.name, %error, "cannot read what was read from a log pipe");
+                        self.transit.leave();
+                        return 0;
+                    }
+                },
+                Err(_) => self.transit.commit(),
+            }
+        }
+        match nix::unistd::read(pipe, &mut self.input[..most]) {
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(errno) => {
+                tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
+                self.unwatch(slot, stream);
+                0
+            }
+        }
+    }
+
+    fn begin_push(&mut self, slot: usize, stream: usize, at: Micros) -> bool {
+        let Some(service) = self.services[slot].as_mut() else { return false };
+        // Taken out for the moment: what is said of a stream is said of its framer alone.
+        let framer = std::mem::take(&mut service.inlets[stream].framer);
+        let begun = self.begin(slot, Operation::Push, at, &framer);
+        if let Some(service) = self.services[slot].as_mut() {
+            service.inlets[stream].framer = framer;
+        }
+        begun
+    }
+
+    /// Begins a transit. Returns whether it did: what is to be dropped needs none.
+    pub(super) fn begin(
+        &mut self,
+        slot: usize,
+        operation: Operation,
+        at: Micros,
+        framer: &Framer,
+    ) -> bool {
+        let Some(service) = &self.services[slot] else { return false };
+        if service.trouble.is_some() && service.options.on_full == OnFull::Drop {
+            return false;
+        }
+        self.transit.begin(&service.record(operation, at, framer), service.sink.position())
+    }
+
+    /// What was read is written or held, and what is unfinished is remembered: ends the transit.
+    pub(super) fn settle(&mut self, slot: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        match &mut service.trouble {
+            Some(trouble) if self.transit.held && !trouble.unkept => {
+                trouble.kept.extend(self.transit.keep());
+            }
+            // Beside lines that have none, a transit could not say where its own go.
+            Some(trouble) if self.transit.held => {
+                trouble.unkept = true;
+                self.transit.commit();
+            }
+            _ => self.transit.commit(),
+        }
+    }
+
+    /// Remembers the unfinished line of a stream for the next cafe, or that there is none.
+    pub(super) fn remember(&mut self, slot: usize, stream: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let (mut place, framer) = {
+            let inlet = &mut service.inlets[stream];
+            (inlet.slot, std::mem::take(&mut inlet.framer))
+        };
+        if framer.unfinished() == (false, &[]) {
+            self.unfinished.forget(&mut place);
+        } else {
+            let record = service.record(Operation::Push, Micros::default(), &framer);
+            self.unfinished.remember(&mut place, &record);
+        }
+        let inlet = &mut service.inlets[stream];
+        (inlet.slot, inlet.framer) = (place, framer);
+    }
+
     /// Frames what was read into `input` and writes it.
-    fn deliver(&mut self, slot: usize, stream: usize, count: usize) {
-        let at = self.stamp(slot);
+    fn deliver(&mut self, slot: usize, stream: usize, count: usize, at: Micros) {
         let input = std::mem::take(&mut self.input);
         let mut output = std::mem::take(&mut self.output);
         let mut chunk = &input[..count];
@@ -68,7 +157,34 @@ impl Worker {
             self.put(slot, &output, framed.lines);
         }
         (self.input, self.output) = (input, output);
+        self.remember(slot, stream);
+        self.settle(slot);
         self.list_partial(slot);
+    }
+
+    /// Writes the unfinished line of a stream.
+    fn end_line(&mut self, slot: usize, stream: usize, operation: Operation) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let mut framer = std::mem::take(&mut service.inlets[stream].framer);
+        let mut disk = Vec::new();
+        // A stamp needs the file open; a service that wrote nothing has none, and none is made for it here.
+        let at = if framer.has_partial() { self.stamp(slot) } else { Micros::default() };
+        if framer.has_partial() {
+            self.begin(slot, operation, at, &framer);
+        }
+        let lines = match operation {
+            Operation::Finish => framer.finish(at, &mut disk),
+            Operation::Flush | Operation::Push => {
+                framer.flush(at, &mut disk);
+                0
+            }
+        };
+        if let Some(service) = self.services[slot].as_mut() {
+            service.inlets[stream].framer = framer;
+        }
+        self.put(slot, &disk, lines);
+        self.remember(slot, stream);
+        self.settle(slot);
     }
 
     /// An unfinished line is looked at again when nothing more comes.
@@ -83,26 +199,9 @@ impl Worker {
     /// Reads what is in the pipes now, ends an unfinished line, closes the pipes.
     pub(super) fn finish(&mut self, slot: usize) {
         for stream in [0, 1] {
-            let Some(service) = self.services[slot].as_mut() else { return };
-            let Some(pipe) = &service.inlets[stream].pipe else { continue };
-            // Not until it is empty: a process left behind may hold the other end and write for ever.
-            let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
-            let mut left = usize::try_from(waiting).unwrap_or_default();
-            while left > 0 {
-                match self.pull(slot, stream, left.min(READ)) {
-                    0 => break,
-                    count => left -= count,
-                }
-            }
-            self.unwatch(slot, stream);
-            // A stamp needs the file open; a service that wrote nothing has none, and none is made for it here.
-            let has_partial = service_has_partial(self.services[slot].as_ref(), stream);
-            let at = if has_partial { self.stamp(slot) } else { Micros::default() };
-            let Some(service) = self.services[slot].as_mut() else { return };
-            service.inlets[stream].pipe = None;
-            let mut disk = Vec::new();
-            let lines = service.inlets[stream].framer.finish(at, &mut disk);
-            self.put(slot, &disk, lines);
+            self.drain(slot, stream);
+            // Also of an incarnation that an earlier cafe read from, and this one never did.
+            self.end_line(slot, stream, Operation::Finish);
         }
         if let Some(service) = self.services[slot].as_mut() {
             service.watch_for = None;
@@ -110,20 +209,53 @@ impl Worker {
         }
     }
 
-    pub(super) fn flush_partials(&mut self, slot: usize) {
-        let at = self.stamp(slot);
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let mut disk = Vec::new();
-        for inlet in &mut service.inlets {
-            inlet.framer.flush(at, &mut disk);
+    fn drain(&mut self, slot: usize, stream: usize) {
+        let Some(service) = self.services[slot].as_ref() else { return };
+        let Some(pipe) = &service.inlets[stream].pipe else { return };
+        // Not until it is empty: a process left behind may hold the other end and write for ever.
+        let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
+        let mut left = usize::try_from(waiting).unwrap_or_default();
+        while left > 0 {
+            match self.pull(slot, stream, left.min(READ)) {
+                0 => break,
+                count => left -= count,
+            }
         }
-        self.put(slot, &disk, 0);
+        self.unwatch(slot, stream);
+        if let Some(service) = self.services[slot].as_mut() {
+            service.inlets[stream].pipe = None;
+        }
+    }
+
+    pub(super) fn flush_partials(&mut self, slot: usize) {
+        for stream in [0, 1] {
+            self.end_line(slot, stream, Operation::Flush);
+        }
+    }
+
+    /// Whether a service waits for its file, so that nothing is read of it.
+    pub(super) fn waits(&self, slot: usize) -> bool {
+        let service = self.services.get(slot).and_then(Option::as_ref);
+        service.is_some_and(|service| {
+            service.trouble.is_some() && service.options.on_full == OnFull::Block
+        })
+    }
+
+    /// Nothing is in the pipe; when all writers are gone, nothing will be. The end of the incarnation is told by `finish`.
+    fn mind_end(&mut self, slot: usize, stream: usize) {
+        let Some(service) = self.services[slot].as_ref() else { return };
+        let Some(pipe) = &service.inlets[stream].pipe else { return };
+        let mut look = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        let looked = poll(&mut look, PollTimeout::ZERO);
+        let is = look[0].revents().unwrap_or(PollFlags::empty());
+        if looked.is_ok() && is.contains(PollFlags::POLLHUP) && !is.contains(PollFlags::POLLIN) {
+            self.unwatch(slot, stream);
+        }
     }
 
     /// Lets epoll watch the pipes of a service, unless it is one that waits for its file.
     pub(super) fn watch(&mut self, slot: usize) {
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let waits = service.trouble.is_some() && service.options.on_full == OnFull::Block;
+        let waits = self.waits(slot);
         for stream in [0, 1] {
             if waits {
                 self.unwatch(slot, stream);
@@ -153,16 +285,12 @@ impl Worker {
     }
 }
 
-fn service_has_partial(service: Option<&Service>, stream: usize) -> bool {
-    service.is_some_and(|service| service.inlets[stream].framer.has_partial())
-}
-
-/// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.
-fn grow(pipe: impl AsFd, capacity: usize) -> usize {
+/// Four times larger, where permitted; the size it has then. `u32::MAX`: do not try again.
+fn grow(pipe: impl AsFd, capacity: u32) -> u32 {
     if capacity >= LARGEST_PIPE {
-        return usize::MAX;
+        return u32::MAX;
     }
     let wanted = i32::try_from(capacity * 4).unwrap_or(i32::MAX);
     let grown = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(wanted));
-    grown.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
+    grown.ok().and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX)
 }

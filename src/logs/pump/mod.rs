@@ -6,6 +6,7 @@
 mod drain;
 mod pulse;
 mod queue;
+mod recover;
 mod service;
 mod suspend;
 mod worker;
@@ -41,6 +42,9 @@ pub struct Options {
     pub dir: PathBuf,
     /// Bounds of all logs together.
     pub limits: Limits,
+    /// Directory of its own for what is on its way from pipes to files, so that a kill loses none of it. Without one, or on
+    /// a file system without `splice(2)`, what was read and not yet written is lost then.
+    pub transit: Option<PathBuf>,
     /// Called on the pump's thread with each [`Notice`]; must not block.
     pub notices: Box<dyn Fn(Notice) + Send>,
 }
@@ -83,6 +87,8 @@ pub struct Source {
     pub options: SinkOptions,
     /// Told by [`Notice::Matched`] when a line matches.
     pub watch_for: Option<Regex>,
+    /// Whether an earlier cafe read from it, which was killed: the lines it left unfinished go on.
+    pub found: bool,
 }
 
 /// What the pump tells on its own.

@@ -2,6 +2,7 @@
 //!
 //! Kept small, as there are thousands: buffers belong to the thread, and what is rare is boxed.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -10,8 +11,11 @@ use regex::bytes::Regex;
 
 use super::{SinkOptions, Source};
 use crate::logs::frame::Framer;
-use crate::logs::line::Stream;
+use crate::logs::line::{Micros, Stream};
 use crate::logs::sink::Sink;
+use crate::logs::transit::Chunk;
+use crate::logs::transit::record::{Operation, Record};
+use crate::logs::transit::unfinished::Slot;
 use crate::types::name::Name;
 
 /// One service.
@@ -46,7 +50,9 @@ pub(super) struct Inlet {
     /// Whether epoll watches it.
     pub(super) watched: bool,
     /// Size of the pipe as far as known; grown when the service fills it.
-    pub(super) capacity: usize,
+    pub(super) capacity: u32,
+    /// Where its unfinished line is remembered, if there is one.
+    pub(super) slot: Option<Slot>,
     pub(super) framer: Framer,
 }
 
@@ -65,10 +71,16 @@ pub(super) struct Trouble {
     pub(super) last: Vec<u8>,
     /// Whether it was told that the service waits.
     pub(super) told: bool,
+    /// The transits of what is pending, oldest first: the next cafe writes it if this one is killed.
+    pub(super) kept: Vec<Chunk>,
+    /// Whether some of what is pending has none.
+    pub(super) unkept: bool,
+    /// Whether it was left by an earlier cafe, and nobody was told of it.
+    pub(super) left: bool,
 }
 
 /// Size of a new pipe, `pipe(7)`.
-const PIPE_SIZE: usize = 64 * 1024;
+const PIPE_SIZE: u32 = 64 * 1024;
 
 impl Service {
     pub(super) fn new(name: Name, options: SinkOptions) -> Self {
@@ -101,6 +113,26 @@ impl Service {
         }
     }
 
+    /// What stands in the transit of a stream, or is remembered of it.
+    pub(super) fn record<'a>(
+        &'a self,
+        operation: Operation,
+        at: Micros,
+        framer: &'a Framer,
+    ) -> Record<'a> {
+        let (continued, partial) = framer.unfinished();
+        Record {
+            service: Cow::Borrowed(&self.name),
+            generation: self.generation,
+            options: self.options,
+            stream: framer.stream(),
+            operation,
+            at,
+            continued,
+            partial: Cow::Borrowed(partial),
+        }
+    }
+
     pub(super) fn has_partial(&self) -> bool {
         self.inlets.iter().any(|inlet| inlet.framer.has_partial())
     }
@@ -108,6 +140,12 @@ impl Service {
 
 impl Inlet {
     fn new(stream: Stream) -> Self {
-        Self { pipe: None, watched: false, capacity: PIPE_SIZE, framer: Framer::new(stream) }
+        Self {
+            pipe: None,
+            watched: false,
+            capacity: PIPE_SIZE,
+            slot: None,
+            framer: Framer::new(stream),
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::service::{Service, Trouble};
 use super::worker::Worker;
 use super::{SinkOptions, Source};
 use crate::logs::frame::Framer;
+use crate::logs::transit::Chunk;
 use crate::types::name::Name;
 
 /// One service of a pump that was suspended, to be resumed in the next.
@@ -82,7 +83,10 @@ impl Worker {
     pub(super) fn resume(&mut self, suspended: Suspended) {
         let Suspended { state, pipes } = suspended;
         let slot = self.slot_for(&state.service, state.options);
-        self.finish(slot);
+        // What was found of it in the transit is the same that is handed over now.
+        if !self.is_left(slot, state.generation) {
+            self.finish(slot);
+        }
         let Some(service) = self.services[slot].as_mut() else { return };
         // Compiled once already.
         let watch_for = state.watch_for.and_then(|expression| expression.parse().ok());
@@ -94,6 +98,7 @@ impl Worker {
                 stderr,
                 options: state.options,
                 watch_for,
+                found: true,
             });
         }
         service.generation = state.generation;
@@ -105,11 +110,11 @@ impl Worker {
             self.awaited.insert(slot);
         }
         if let Some(unwritten) = state.unwritten {
-            if unwritten.torn {
-                service.sink.complete_torn();
-            }
-            service.trouble = Some(Box::new(unwritten.into()));
+            service.take_over(unwritten);
             self.retry_later(slot);
+        }
+        for stream in [0, 1] {
+            self.remember(slot, stream);
         }
         self.list_partial(slot);
         self.watch(slot);
@@ -139,7 +144,13 @@ fn unfinished(framer: &Framer) -> Unfinished {
     Unfinished { continued, partial: partial.to_vec() }
 }
 
-fn unwritten(trouble: Trouble, torn: bool) -> Unwritten {
+/// What is in transit is left there, where the next pump finds it.
+fn unwritten(mut trouble: Trouble, torn: bool) -> Unwritten {
+    if trouble.unkept {
+        trouble.kept.drain(..).rev().for_each(Chunk::remove);
+    } else if !trouble.kept.is_empty() {
+        trouble.pending = Vec::new();
+    }
     Unwritten {
         since: trouble.since.elapsed(),
         cause: trouble.cause,
@@ -151,16 +162,20 @@ fn unwritten(trouble: Trouble, torn: bool) -> Unwritten {
     }
 }
 
-impl From<Unwritten> for Trouble {
-    fn from(unwritten: Unwritten) -> Self {
+impl Service {
+    fn take_over(&mut self, unwritten: Unwritten) {
         let now = Instant::now();
-        Self {
-            since: now.checked_sub(unwritten.since).unwrap_or(now),
-            cause: unwritten.cause,
-            pending: unwritten.pending,
-            dropped: unwritten.dropped,
-            last: unwritten.last,
-            told: unwritten.told,
+        let from_transit = self.trouble.take();
+        if unwritten.torn && !unwritten.pending.is_empty() {
+            self.sink.complete_torn();
         }
+        let mut trouble = from_transit.unwrap_or_else(|| {
+            let unkept = !unwritten.pending.is_empty();
+            Box::new(Trouble { unkept, ..Trouble::new(unwritten.pending, unwritten.cause) })
+        });
+        trouble.since = now.checked_sub(unwritten.since).unwrap_or(now);
+        (trouble.dropped, trouble.last) = (unwritten.dropped, unwritten.last);
+        (trouble.told, trouble.left) = (unwritten.told, false);
+        self.trouble = Some(trouble);
     }
 }

@@ -26,6 +26,9 @@ use crate::logs::excerpt::{self, Excerpt};
 use crate::logs::frame::Framer;
 use crate::logs::line::{self, Stream};
 use crate::logs::sink::Place;
+use crate::logs::transit::record::{Operation, Record};
+use crate::logs::transit::unfinished::{Slot, Unfinished};
+use crate::logs::transit::{Chunk, Left, Transit};
 use crate::types::name::Name;
 
 /// How long lines may wait for more to come.
@@ -44,6 +47,12 @@ const WAKE: u64 = u64::MAX;
 pub(super) struct Worker {
     pub(super) files: Files,
     pub(super) notices: Box<dyn Fn(Notice) + Send>,
+    /// Where bytes are between a pipe and a file.
+    pub(super) transit: Transit,
+    /// The unfinished lines, for the next cafe.
+    pub(super) unfinished: Unfinished,
+    /// What an earlier one left, until the thread runs.
+    pub(super) found: Found,
     pub(super) services: Vec<Option<Service>>,
     /// Slots in `services` with an open file, in the order of opening.
     pub(super) opened: VecDeque<usize>,
@@ -67,6 +76,9 @@ pub(super) struct Worker {
     pub(super) output: Vec<u8>,
 }
 
+/// What an earlier pump left: reads under way, and unfinished lines.
+pub(super) type Found = (Vec<Left>, Vec<(Slot, Record<'static>)>);
+
 /// Where files are, and who compresses them.
 pub(super) struct Files {
     pub(super) root: PathBuf,
@@ -74,13 +86,19 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn place<'a>(&'a self, service: &'a Name, options: SinkOptions) -> Place<'a> {
+    pub(super) fn place<'a>(
+        &'a self,
+        service: &'a Name,
+        options: SinkOptions,
+        chunk: Option<&'a Chunk>,
+    ) -> Place<'a> {
         Place {
             root: &self.root,
             service,
             archiver: &self.archiver,
             max_file: options.max_file,
             keep: options.keep,
+            chunk,
         }
     }
 }
@@ -90,7 +108,12 @@ impl Worker {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(queue.descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         let archiver = Archiver::start(options.dir.clone(), options.limits)?;
+        let (transit, left) = Transit::open(options.transit.clone());
+        let (unfinished, lines) = Unfinished::open(options.transit.as_deref());
         Ok(Self {
+            transit,
+            unfinished,
+            found: (left, lines),
             files: Files { root: options.dir, archiver },
             notices: options.notices,
             services: Vec::new(),
@@ -114,6 +137,8 @@ impl Worker {
     /// Runs until the queue is stopped.
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
+        self.pulse.begin();
+        self.recover();
         loop {
             self.pulse.begin();
             let (commands, go_on) = self.queue.take();
@@ -141,7 +166,9 @@ impl Worker {
             (self.read, self.nearly_full) = (0, false);
             for event in events[..count].iter().filter(|event| event.data() != WAKE) {
                 let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
-                self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+                if !self.waits(slot) {
+                    self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+                }
             }
             self.tick();
             let light = (1..BUSY).contains(&self.read) && !self.nearly_full;
@@ -182,9 +209,12 @@ impl Worker {
         }
     }
 
-    fn attach(&mut self, source: Source) {
+    pub(super) fn attach(&mut self, source: Source) {
         let slot = self.slot_for(&source.service, source.options);
-        self.finish(slot);
+        // The unfinished lines of a process that was found are those that the last cafe had read of it.
+        if !(source.found && self.is_left(slot, source.generation)) {
+            self.finish(slot);
+        }
         if source.watch_for.is_some() {
             self.awaited.insert(slot);
         }
@@ -216,10 +246,10 @@ impl Worker {
         self.watch(slot);
     }
 
-    fn rotate(&mut self, name: &Name) -> Result<(), Error> {
+    pub(super) fn rotate(&mut self, name: &Name) -> Result<(), Error> {
         let Some(&slot) = self.slots.get(name) else { return Ok(()) };
         let Some(service) = self.services[slot].as_mut() else { return Ok(()) };
-        let place = self.files.place(&service.name, service.options);
+        let place = self.files.place(&service.name, service.options, None);
         let rotated = service.sink.rotate_now(place).map_err(|source| Error::File {
             operation: "rotate the log in",
             path: self.files.root.join(name.as_str()),
@@ -229,14 +259,19 @@ impl Worker {
         rotated
     }
 
-    fn note(&mut self, slot: usize, text: &str) {
+    pub(super) fn note(&mut self, slot: usize, text: &str) {
         let mut framer = Framer::new(Stream::Cafe);
         let at = self.stamp(slot);
         let mut disk = Vec::new();
         let (text, _) = text.as_bytes().split_at(text.len().min(line::MAX_PAYLOAD));
         framer.push(at, text, &mut disk);
+        // It has to wait in its place among what else does.
+        if self.services[slot].as_ref().is_some_and(|service| service.trouble.is_some()) {
+            self.begin(slot, Operation::Finish, at, &framer);
+        }
         framer.finish(at, &mut disk);
         self.put(slot, &disk, 1);
+        self.settle(slot);
     }
 
     fn forget(&mut self, name: &Name) {
@@ -320,7 +355,8 @@ impl Worker {
                 self.finish(slot);
             }
             if let Some(service) = &self.services[slot]
-                && let Some(trouble) = &service.trouble
+                && let Some(trouble) =
+                    service.trouble.as_ref().filter(|trouble| trouble.is_at_risk())
             {
                 let bytes = trouble.pending.len();
                 let (name, cause) = (&service.name, &trouble.cause);

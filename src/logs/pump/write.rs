@@ -11,6 +11,7 @@ use super::service::Trouble;
 use super::worker::Worker;
 use crate::logs::excerpt;
 use crate::logs::line::{self, Micros, Stream};
+use crate::logs::transit::Chunk;
 use crate::types::policy::OnFull;
 
 /// Time between two tries to write.
@@ -28,7 +29,7 @@ impl Worker {
         let Some(service) = self.services[slot].as_mut() else { return line::now() };
         if service.trouble.is_none() && !service.sink.is_open() {
             // Opened first, because stamps follow those in the file. If it fails, so will the write, which handles it.
-            let _ = service.sink.open(self.files.place(&service.name, service.options));
+            let _ = service.sink.open(self.files.place(&service.name, service.options, None));
             self.mind_open_files(slot);
         }
         self.services[slot].as_mut().map_or_else(line::now, |service| service.sink.stamp())
@@ -40,10 +41,14 @@ impl Worker {
             return;
         };
         service.put += disk.len() as u64;
+        let chunk = self.transit.current.as_ref();
         if let Some(trouble) = &mut service.trouble {
-            trouble.hold(disk, lines, service.options.on_full);
+            if trouble.hold(disk, lines, service.options.on_full) {
+                trouble.unkept |= chunk.is_none();
+                self.transit.held = true;
+            }
         } else {
-            let place = self.files.place(&service.name, service.options);
+            let place = self.files.place(&service.name, service.options, chunk);
             match service.sink.write(place, disk) {
                 Ok(()) => self.mind_open_files(slot),
                 Err(failed) => {
@@ -71,7 +76,7 @@ impl Worker {
         let Some(service) = self.services[slot].as_mut() else { return };
         let Some(mut trouble) = service.trouble.take() else { return };
         let ms = u64::try_from(trouble.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let place = self.files.place(&service.name, service.options);
+        let place = self.files.place(&service.name, service.options, trouble.kept.first());
         let service_name = service.name.clone();
         if let Err(failed) = service.sink.write(place, &trouble.pending) {
             trouble.pending.drain(..failed.written);
@@ -86,6 +91,7 @@ impl Worker {
             return;
         }
         self.mind_open_files(slot);
+        trouble.kept.drain(..).rev().for_each(Chunk::remove);
         if trouble.dropped > 0 {
             let lines = trouble.dropped;
             let seconds = Duration::from_millis(ms).as_secs_f64();
@@ -94,7 +100,7 @@ impl Worker {
             disk.extend_from_slice(text.as_bytes());
             self.put(slot, &disk, 0);
             (self.notices)(Notice::Dropped { service: service_name, lines, ms });
-        } else {
+        } else if !trouble.left || trouble.told {
             (self.notices)(Notice::Unblocked { service: service_name, ms });
         }
         self.watch(slot);
@@ -121,7 +127,10 @@ impl Worker {
     fn begin_trouble(&mut self, slot: usize, pending: Vec<u8>, source: &std::io::Error) {
         let Some(service) = self.services[slot].as_mut() else { return };
         let cause = source.to_string();
-        service.trouble = Some(Box::new(Trouble::new(pending, cause.clone())));
+        let unkept = self.transit.current.is_none();
+        service.trouble =
+            Some(Box::new(Trouble { unkept, ..Trouble::new(pending, cause.clone()) }));
+        self.transit.held = true;
         (self.notices)(Notice::WriteFailed { service: service.name.clone(), error: cause });
         self.files.archiver.make_room();
         self.watch(slot);
@@ -152,19 +161,36 @@ impl Worker {
 }
 
 impl Trouble {
-    fn new(pending: Vec<u8>, cause: String) -> Self {
-        Self { since: Instant::now(), cause, pending, dropped: 0, last: Vec::new(), told: false }
+    pub(super) fn new(pending: Vec<u8>, cause: String) -> Self {
+        Self {
+            since: Instant::now(),
+            cause,
+            pending,
+            dropped: 0,
+            last: Vec::new(),
+            told: false,
+            kept: Vec::new(),
+            unkept: false,
+            left: false,
+        }
     }
 
-    fn hold(&mut self, disk: &[u8], lines: u64, on_full: OnFull) {
+    /// Whether lines are lost if cafe ends now.
+    pub(super) fn is_at_risk(&self) -> bool {
+        self.unkept && !self.pending.is_empty()
+    }
+
+    /// Holds or drops; says whether it holds.
+    fn hold(&mut self, disk: &[u8], lines: u64, on_full: OnFull) -> bool {
         let fits = self.pending.len() + disk.len() <= HELD;
         if on_full == OnFull::Block && self.dropped == 0 && fits {
             self.pending.extend_from_slice(disk);
-            return;
+            return true;
         }
         self.dropped += lines;
         self.last.extend_from_slice(&disk[disk.len().saturating_sub(excerpt::BYTES)..]);
         let surplus = self.last.len().saturating_sub(excerpt::BYTES);
         self.last.drain(..surplus);
+        false
     }
 }

@@ -264,7 +264,8 @@ fn a_follower_sees_every_line_once_over_rotation_restart_and_new_services() {
         for generation in 0..4 {
             let limits = Limits { max_total: 1 << 30, min_free_percent: 0 };
             let notices = Box::new(drop);
-            let pump = Pump::start(Options { dir: path.clone(), limits, notices }).expect("starts");
+            let pump = Pump::start(Options { dir: path.clone(), limits, transit: None, notices })
+                .expect("starts");
             for service in ["one", "two"] {
                 let (stdout, out) = pipe(None).expect("pipe");
                 let (stderr, _) = pipe(None).expect("pipe");
@@ -276,6 +277,7 @@ fn a_follower_sees_every_line_once_over_rotation_restart_and_new_services() {
                     stderr,
                     options,
                     watch_for: None,
+                    found: false,
                 };
                 pump.attach(source).expect("attaches");
                 let mut out = File::from(out);

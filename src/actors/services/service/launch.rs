@@ -94,6 +94,7 @@ impl State {
             stderr: stderr_reader,
             options: super::super::context::sink_options(&config.log),
             watch_for: self.readiness_expression(),
+            found: false,
         })?;
         Ok(Command {
             argv: config.command.iter().map(OsString::from).collect(),
@@ -140,6 +141,7 @@ impl State {
             stderr,
             options: super::super::context::sink_options(&self.config.log),
             watch_for: None,
+            found: true,
         })?;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The pump with real pipes and real files. Waiting is always for an answer or a notice, never for time.
 
+mod kill;
+mod killed;
 mod suspend;
 mod trouble;
 
@@ -44,7 +46,12 @@ impl Bench {
             // The test may have ended.
             let _ = sender.send(notice);
         });
-        let options = Options { dir: root.to_owned(), limits, notices: notices_to };
+        let options = Options {
+            dir: root.to_owned(),
+            limits,
+            transit: Some(root.join(".transit")),
+            notices: notices_to,
+        };
         let pump = Pump::start(options).expect("starts");
         Self { pump, notices, root: root.to_owned(), _directory: None }
     }
@@ -64,7 +71,8 @@ impl Bench {
         let (stderr, err) = pipe(None).expect("pipe");
         let watch_for = wanted.map(|wanted| wanted.parse().expect("regex"));
         let service = name(service);
-        let source = Source { service, generation, stdout, stderr, options, watch_for };
+        let source =
+            Source { service, generation, stdout, stderr, options, watch_for, found: false };
         self.pump.attach(source).expect("attaches");
         Child { stdout: out.into(), stderr: err.into() }
     }
@@ -80,20 +88,7 @@ impl Bench {
 
     /// What is on disk, archives first.
     fn disk(&self, service: &str) -> Vec<u8> {
-        let directory = dir::of(&self.root, &name(service));
-        let mut disk = Vec::new();
-        for archive in dir::archives(&directory).expect("lists") {
-            let file = File::open(directory.join(archive.file_name())).expect("opens");
-            if archive.gzip {
-                std::io::copy(&mut flate2::read::GzDecoder::new(file), &mut disk).expect("unpacks");
-            } else {
-                std::io::copy(&mut &file, &mut disk).expect("reads");
-            }
-        }
-        if let Ok(current) = std::fs::read(directory.join(dir::CURRENT)) {
-            disk.extend(current);
-        }
-        disk
+        disk(&self.root, service)
     }
 
     /// Lines of the service on disk, continued ones joined, as (stream, payload).
@@ -105,6 +100,23 @@ impl Bench {
         let lines = self.lines(service).into_iter();
         lines.map(|(_, payload)| String::from_utf8(payload).expect("text")).collect()
     }
+}
+
+fn disk(root: &Path, service: &str) -> Vec<u8> {
+    let directory = dir::of(root, &name(service));
+    let mut disk = Vec::new();
+    for archive in dir::archives(&directory).expect("lists") {
+        let file = File::open(directory.join(archive.file_name())).expect("opens");
+        if archive.gzip {
+            std::io::copy(&mut flate2::read::GzDecoder::new(file), &mut disk).expect("unpacks");
+        } else {
+            std::io::copy(&mut &file, &mut disk).expect("reads");
+        }
+    }
+    if let Ok(current) = std::fs::read(directory.join(dir::CURRENT)) {
+        disk.extend(current);
+    }
+    disk
 }
 
 fn joined(disk: &[u8]) -> Vec<(Stream, Vec<u8>)> {
@@ -386,7 +398,9 @@ fn more_services_than_open_files_are_all_written() {
     let open = std::fs::read_dir("/proc/self/fd").expect("lists");
     let prefix = bench.root.to_str().expect("text").to_owned();
     let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    let files = links.filter(|link| link.starts_with(&prefix)).count();
+    let files = links
+        .filter(|link| link.starts_with(&prefix) && !link.starts_with(bench.root.join(".transit")))
+        .count();
     assert!((1..=512).contains(&files), "{files}");
 }
 
