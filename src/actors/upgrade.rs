@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::bus::Bus;
 use super::control::door::Door;
 use super::control::keeper;
-use super::handover::{LogRecord, State};
+use super::handover::{LogRecord, Rest, State};
 use super::{Shutdown, services};
 use crate::logs::Suspended;
 use crate::os;
@@ -218,9 +218,9 @@ impl Upgrader {
                 candidate.image.path().display()
             ),
         });
-        written.state.stilled = began;
-        written.state.candidate.clone_from(&candidate.version);
-        written.state.bus = self.bus.record();
+        written.state.rest.stilled = began;
+        written.state.rest.candidate.clone_from(&candidate.version);
+        written.state.rest.bus = self.bus.record();
         written.and_seal(suspended).map_err(|error| NotStilled::Stuck(error.to_string()))
     }
 
@@ -234,7 +234,7 @@ impl Upgrader {
                 return Err(format!("the services cannot be written down now: {error}"));
             }
         };
-        let state = State {
+        let rest = Rest {
             stilled: Moment::now(),
             candidate: String::new(),
             descriptors: Vec::new(),
@@ -247,11 +247,10 @@ impl Upgrader {
             lock: self.life.lock,
             control: self.door.record(),
             listeners: self.context.listeners().record(),
-            services,
             logs: Vec::new(),
             bus: self.bus.record(),
         };
-        Ok(Written { state, own })
+        Ok(Written { state: State { rest, services }, own })
     }
 }
 
@@ -275,13 +274,18 @@ impl Written {
         let mut pipes = Vec::with_capacity(suspended.len());
         for Suspended { state, pipes: held } in suspended {
             let numbers = held.as_ref().map(|held| held.each_ref().map(AsRawFd::as_raw_fd));
-            self.state.logs.push(LogRecord { state, pipes: numbers });
+            self.state.rest.logs.push(LogRecord { state, pipes: numbers });
             pipes.extend(held);
         }
         self.state.list_descriptors();
         let bytes = self.state.encode().map_err(SealError::Encode)?;
         let state = image::seal(&bytes).map_err(SealError::Memory)?;
-        Ok(Stilled { state, descriptors: self.state.descriptors, own: self.own, _pipes: pipes })
+        Ok(Stilled {
+            state,
+            descriptors: self.state.rest.descriptors,
+            own: self.own,
+            _pipes: pipes,
+        })
     }
 }
 

@@ -84,8 +84,8 @@ impl Resume {
             Ok(Err(error)) => hopeless.go(&chain(&error)),
             Err(_) => hopeless.go("it panicked"),
         };
-        let descriptors = Descriptors::inherited(&state_read.descriptors);
-        let (number, path) = state_read.program.clone();
+        let descriptors = Descriptors::inherited(&state_read.rest.descriptors);
+        let (number, path) = state_read.rest.program.clone();
         let mut own = descriptors;
         let program = own.take(number).map(|file| Image::held(file, path));
         let way_back = WayBack {
@@ -136,6 +136,7 @@ impl Resume {
         let Left { state, author, bytes, mut descriptors, refused } = self.left.take()?;
         drop(self.guard.take());
         failpoint("committed", self.way_back.is_second);
+        let State { rest: state, services } = state;
         let lock = Lock::held(descriptors.take(state.lock)?);
         let door = Door::inherited(state.control, &mut descriptors);
         listeners.resume(state.listeners, &mut descriptors);
@@ -145,8 +146,8 @@ impl Resume {
             let mut log = log.filter(|log| log.service == *name && log.generation == generation);
             log.any(|log| log.watch_for.is_none())
         };
-        let running = state.services.running();
-        let inherited = Inheritance::new(state.services, context, &mut descriptors, line_came);
+        let running = services.running();
+        let inherited = Inheritance::new(services, context, &mut descriptors, line_came);
         for LogRecord { state, pipes } in state.logs {
             let service = state.service.clone();
             let pipes =

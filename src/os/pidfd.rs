@@ -102,6 +102,12 @@ pub fn reap(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
     take_status(pidfd.as_fd(), libc::WEXITED | libc::WNOHANG)
 }
 
+/// Whether it is our own child, and its status was not taken yet.
+pub(super) fn is_child(pidfd: impl AsFd) -> bool {
+    // Looks, and leaves what there is.
+    take_status(pidfd.as_fd(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
+}
+
 /// Takes the status of our own child that is about to end. Blocks until then.
 pub(super) fn reap_now(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
     take_status(pidfd.as_fd(), libc::WEXITED)

@@ -33,20 +33,32 @@ use crate::types::status;
 const LOOK: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 150;
 
-/// All services, written down.
-#[derive(Debug, Serialize, Deserialize)]
+/// All services, written down. In two parts, which take about as long to read.
+#[derive(Debug)]
 pub(crate) struct Record {
+    pub(crate) wanted: Wanted,
+    pub(crate) known: Known,
+}
+
+/// What is wanted of them, and what is shown.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Wanted {
     /// What is in force.
     config: Arc<Config>,
+    /// Services of the config that follow a leaving one of the same name.
+    successors: Vec<Name>,
+    board: Vec<(Name, Entry)>,
+    groups: Vec<status::Group>,
+}
+
+/// What is known of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Known {
     roster: Roster,
     /// What the times of the roster count from.
     #[serde(with = "clock::instant")]
     origin: Instant,
     members: BTreeMap<MemberId, MemberRecord>,
-    /// Services of the config that follow a leaving one of the same name.
-    successors: Vec<Name>,
-    board: Vec<(Name, Entry)>,
-    groups: Vec<status::Group>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,13 +159,17 @@ impl State {
             Some((id, MemberRecord::of(self.members.get(&id)?, record)))
         });
         let record = Record {
-            config: self.config.clone(),
-            members: members.collect(),
-            roster: self.roster.clone(),
-            origin: self.origin.into_std(),
-            successors: self.successors.keys().cloned().collect(),
-            board: self.board.entries(),
-            groups: self.board.groups(),
+            wanted: Wanted {
+                config: self.config.clone(),
+                successors: self.successors.keys().cloned().collect(),
+                board: self.board.entries(),
+                groups: self.board.groups(),
+            },
+            known: Known {
+                roster: self.roster.clone(),
+                origin: self.origin.into_std(),
+                members: members.collect(),
+            },
         };
         self.handover = Handover::Recorded { _shut: shut };
         let _ = reply.send(record);
@@ -173,16 +189,17 @@ impl State {
     ) -> Result<bool, ActorProcessingErr> {
         let Some(Resumed { record, mut services }) = inherited.take() else { return Ok(false) };
         self.context.prepare_cgroups(config).await;
-        self.roster = record.roster;
-        self.origin = record.origin.into();
-        for (name, mut entry) in record.board {
+        let Record { wanted, known } = record;
+        self.roster = known.roster;
+        self.origin = known.origin.into();
+        for (name, mut entry) in wanted.board {
             entry.names_its_kind(config.services.get(&name));
             self.board.insert(name, entry);
         }
-        self.board.set_groups(record.groups);
+        self.board.set_groups(wanted.groups);
         let successor = |name: Name| Some((name.clone(), config.services.get(&name)?.clone()));
-        self.successors = record.successors.into_iter().filter_map(successor).collect();
-        for (id, member) in record.members {
+        self.successors = wanted.successors.into_iter().filter_map(successor).collect();
+        for (id, member) in known.members {
             let leaving = member.config.is_some();
             let service =
                 member.config.clone().or_else(|| config.services.get(&member.name).cloned());
@@ -268,17 +285,18 @@ impl MemberRecord {
 impl Record {
     /// The numbers of all descriptors in it.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        self.members.values().flat_map(|member| member.service.descriptors())
+        self.known.members.values().flat_map(|member| member.service.descriptors())
     }
 
     /// The config in force.
     pub(crate) fn config(&self) -> Arc<Config> {
-        self.config.clone()
+        self.wanted.config.clone()
     }
 
     /// How many processes run.
     pub(crate) fn running(&self) -> usize {
-        self.members.values().filter(|member| member.service.running().is_some()).count()
+        let members = self.known.members.values();
+        members.filter(|member| member.service.running().is_some()).count()
     }
 }
 
@@ -291,7 +309,7 @@ impl Inheritance {
         descriptors: &mut Descriptors,
         line_came: impl Fn(&Name, u64) -> bool,
     ) -> Self {
-        let services = record.members.iter().map(|(id, member)| {
+        let services = record.known.members.iter().map(|(id, member)| {
             let came = member
                 .service
                 .running()

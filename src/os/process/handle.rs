@@ -89,10 +89,7 @@ impl Child {
         exit: Option<Exit>,
         children: &Arc<Children>,
     ) -> Self {
-        let own = std::process::id();
-        let is_ours = exit.is_none()
-            && procfs::sample(pid)
-                .is_ok_and(|found| found.parent == own && found.start_time == start_time);
+        let is_ours = exit.is_none() && pidfd::is_child(&pidfd);
         if is_ours {
             children.register(pid);
         }

@@ -212,8 +212,8 @@ async fn a_state_of_another_version_or_cut_short_is_told_apart() {
     let cafe = Cafe::new("");
     for (state, why) in [
         (&b"cafe-state 2 9.0.0 2\n{}"[..], "the state is of format 2, written by cafe 9.0.0"),
-        (b"cafe-state 1 0.1.0 4000\n{}", "the state is cut short: 2 of 4000 bytes"),
-        (b"cafe-state 1 0.1.0 2\n{}", "the state cannot be understood: missing field"),
+        (b"cafe-state 1 0.1.0 4000 2 2\n{}", "the state is cut short: 2 of 4004 bytes"),
+        (b"cafe-state 1 0.1.0 2 2 2\n{}{}{}", "the state cannot be understood: missing field"),
         (b"", "this is not the state of a cafe"),
     ] {
         let output = check(&cafe, state);
