@@ -253,7 +253,9 @@ fn failpoint(at: &str, is_second: bool) {
     let wanted = std::env::var("CAFE_TEST_UPGRADE").unwrap_or_default();
     match wanted.strip_prefix(at) {
         Some("-panic") => panic!("on purpose, where the upgrade is {at}"),
-        Some("-hang") => std::thread::park(),
+        Some("-hang") => loop {
+            std::thread::park();
+        },
         Some("-abort") => std::process::abort(),
         _ => {}
     }
