@@ -184,9 +184,17 @@ impl Client {
         timeout: Duration,
     ) -> Result<T, Error> {
         let request = format!("{method} {path}");
-        let answer = async {
-            let mut exchange = self.send(&request, method, path, body).await?;
+        let again = method == Method::GET;
+        let ask = || async {
+            let mut exchange = self.send(&request, method.clone(), path, body.clone()).await?;
             exchange.whole().await
+        };
+        let answer = async {
+            match ask().await {
+                // A daemon that becomes another program cuts what takes longer than a moment. To look twice does no harm.
+                Err(Error::Exchange { source, .. }) if again && is_cut(&source) => ask().await,
+                answer => answer,
+            }
         };
         let bytes = within(timeout, &request, answer).await?;
         serde_json::from_slice(&bytes).map_err(|source| Error::Answer { request, source })
@@ -291,6 +299,14 @@ impl LineStream {
 }
 
 type Driver = Pin<Box<Connection<TokioIo<UnixStream>, Full<Bytes>>>>;
+
+/// Whether the connection ended in the middle.
+fn is_cut(error: &hyper::Error) -> bool {
+    let reset = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|source| source.kind() == std::io::ErrorKind::ConnectionReset);
+    error.is_incomplete_message() || reset
+}
 
 /// An answer being read. The connection is driven by whoever reads, so that nothing runs on its own.
 struct Exchange {
