@@ -171,10 +171,15 @@ impl Upgrader {
     async fn run_candidate(&self, image: &Image, state: OwnedFd) -> Result<String, String> {
         let pipe = || std::io::pipe().map_err(|error| format!("no pipe for it: {error}"));
         let ((heard, says), (told, tells)) = (pipe()?, pipe()?);
-        let program = image.path_for_child().into_os_string();
+        let (descriptor, program) = image.for_child();
+        let program = program.into_os_string();
         let argv = std::iter::once(program).chain(CHECK.map(Into::into)).collect();
-        let descriptors =
-            vec![(0, Arc::new(state)), (1, Arc::new(says.into())), (2, Arc::new(tells.into()))];
+        let descriptors = vec![
+            descriptor,
+            (0, Arc::new(state)),
+            (1, Arc::new(says.into())),
+            (2, Arc::new(tells.into())),
+        ];
         let command = Command { argv, cwd: "/".into(), descriptors, ..Command::default() };
         let tried = self.context.try_program(command, TRIED_WITHIN).await?;
         let (said, complaint) = (read(heard).await, read(told).await);

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -31,7 +32,7 @@ const REASON: usize = 2000;
 /// A program to become. Held by descriptor: it is the same file later, even if another has its name by then.
 #[derive(Debug)]
 pub struct Image {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -55,7 +56,8 @@ impl Image {
         if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
             return Err(not_executable(io::ErrorKind::PermissionDenied.into()));
         }
-        Ok(Self { file: file.into(), path: path.to_owned() })
+        let file: OwnedFd = file.into();
+        Ok(Self { file: Arc::new(file), path: path.to_owned() })
     }
 
     /// The program that runs, whatever has its name now.
@@ -66,13 +68,14 @@ impl Image {
         let path = own_path();
         let file = open(Path::new("/proc/self/exe"));
         let file = file.map_err(|source| Error::system("open", "the own program", source))?;
-        Ok(Self { file: file.into(), path })
+        let file: OwnedFd = file.into();
+        Ok(Self { file: Arc::new(file), path })
     }
 
     /// Goes on with one that was held over an exec.
     #[must_use]
     pub fn held(file: OwnedFd, path: PathBuf) -> Self {
-        Self { file, path }
+        Self { file: Arc::new(file), path }
     }
 
     /// Its file.
@@ -87,10 +90,13 @@ impl Image {
         self.file.as_raw_fd()
     }
 
-    /// A path at which a child finds this very file.
+    /// What a child needs to run this very file: a descriptor to have, and the path at which it then finds it.
     #[must_use]
-    pub fn path_for_child(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    pub fn for_child(&self) -> ((RawFd, Arc<OwnedFd>), PathBuf) {
+        // In its own directory, as it may not look into that of a process with other capabilities. The same number, as
+        // whether it may be executed is looked up here before.
+        let path = format!("/proc/self/fd/{}", self.number());
+        ((self.number(), Arc::clone(&self.file)), path.into())
     }
 
     /// Becomes this program, with the arguments of now and the descriptors in `kept`; `state` is one of them. Comes back

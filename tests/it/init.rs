@@ -7,7 +7,7 @@ use cafe::types::state::State;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Cafe, IDLE, end_container, eventually, is_gone, kill, process_1, program, root, sh, skip,
+    Cafe, IDLE, end_container, eventually, is_gone, kill, process_1, program, root, sh, skip, told,
 };
 
 /// A process namespace with its own /proc, that ends with the program in front.
@@ -88,6 +88,22 @@ async fn both_signals_of_a_container_end_everything_in_order() {
         assert_eq!(init.cafe.read("journal"), "b\na\n");
         assert!(init.cafe.console().contains("everything has stopped"));
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_leaves_it_process_1_with_all_that_it_has_to_reap() {
+    let services = told_to_end("a", "") + &told_to_end("b", "requires: [\"a\"]");
+    let Some(mut init) = Init::start(&format!("services: {{ {services} }},")).await else { return };
+    let b = init.cafe.wait_state("b", State::Ready).await;
+    for _ in 0..3 {
+        told(&init.cafe.cli(&["upgrade"])).expect(0, &["after a pause of"]);
+    }
+    let status = init.cafe.status().await;
+    assert_eq!((status.daemon.pid, status.daemon.upgrades), (1, 3));
+    assert_eq!(init.cafe.service("b").await.pid, b.pid);
+    kill(init.pid(), Signal::SIGTERM);
+    assert_eq!(init.exit_code().await, Some(0));
+    assert_eq!(init.cafe.read("journal"), "b\na\n");
 }
 
 /// `docker stop` kills after 10 s, and each of these would have as long.

@@ -329,6 +329,13 @@ async fn an_ordinary_user_with_ambient_capabilities_keeps_what_it_needs_and_hand
     assert_eq!(sets(before["other"]), [0, 0, all, 0]);
     assert_eq!(sets(before["port"]), [port, port, all, port]);
     told(&cafe.cli(&["status"])).expect(0, &["NET_BIND_SERVICE SYS_PTRACE, 1 given up\n"]);
+    told(&cafe.cli(&["upgrade"])).expect(0, &["after a pause of"]);
+    assert_eq!(sets(cafe.pid()), [held, held, all, held], "an upgrade keeps them");
+    for (name, pid) in &before {
+        assert_eq!(cafe.service(name).await.pid, Some(*pid), "{name}");
+    }
+    told(&cafe.cli(&["restart", "other"])).expect(0, &[]);
+    before.insert("other", cafe.service("other").await.pid.unwrap());
     cafe.crash();
     cafe.boot_by(&wrapper).await;
     for (name, pid) in before {
