@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::service::Service;
+use super::service::PIPES;
 use super::worker::Worker;
 use crate::logs::line::Micros;
 use crate::types::policy::OnFull;
@@ -26,22 +26,23 @@ pub(super) const QUIET: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// One read from one pipe, framed and written. Returns bytes read.
-    pub(super) fn pull(&mut self, slot: usize, stream: usize, most: usize) -> usize {
+    pub(super) fn pull(&mut self, slot: usize, pipe_number: usize, most: usize) -> usize {
         let most = if self.troubled.is_empty() { most } else { most.min(READ_IN_TROUBLE) };
         let Some(service) = self.services.get_mut(slot).and_then(Option::as_mut) else { return 0 };
-        let inlet = &mut service.inlets[stream];
+        let Some(lane) = service.lane_at(pipe_number) else { return 0 };
+        let inlet = &mut lane.inlets[pipe_number & 1];
         let Some(pipe) = &inlet.pipe else { return 0 };
         let count = match nix::unistd::read(pipe, &mut self.input[..most]) {
             Ok(0) => {
                 // All writers are gone. The end of the incarnation is told by `finish`.
-                self.unwatch(slot, stream);
+                self.unwatch(slot, pipe_number);
                 return 0;
             }
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => return 0,
             Err(errno) => {
                 tracing::error!(service = %service.name, %errno, "cannot read a log pipe");
-                self.unwatch(slot, stream);
+                self.unwatch(slot, pipe_number);
                 return 0;
             }
         };
@@ -51,21 +52,22 @@ impl Worker {
             inlet.capacity = grow(pipe, inlet.capacity);
         }
         service.heard = Instant::now();
-        self.deliver(slot, stream, count);
+        self.deliver(slot, pipe_number, count);
         count
     }
 
     /// Frames what was read into `input` and writes it.
-    fn deliver(&mut self, slot: usize, stream: usize, count: usize) {
+    fn deliver(&mut self, slot: usize, pipe: usize, count: usize) {
         let at = self.stamp(slot);
         let input = std::mem::take(&mut self.input);
         let mut output = std::mem::take(&mut self.output);
         let mut chunk = &input[..count];
         while let Some(service) = self.services[slot].as_mut().filter(|_| !chunk.is_empty()) {
+            let Some(inlet) = service.inlet(pipe) else { break };
             output.clear();
-            let framed = service.inlets[stream].framer.push(at, chunk, &mut output);
+            let framed = inlet.framer.push(at, chunk, &mut output);
             chunk = &chunk[framed.consumed..];
-            self.put(slot, &output, framed.lines);
+            self.put_of(slot, pipe, &output, framed.lines);
         }
         (self.input, self.output) = (input, output);
         let Some(service) = self.services[slot].as_mut() else { return };
@@ -75,59 +77,86 @@ impl Worker {
         }
     }
 
-    /// Reads what is in the pipes now, ends an unfinished line, closes the pipes.
+    /// Ends all incarnations of a service.
     pub(super) fn finish(&mut self, slot: usize) {
-        for stream in [0, 1] {
+        self.finish_pipes(slot, &PIPES);
+        if let Some(service) = self.services[slot].as_mut() {
+            service.beside = None;
+        }
+    }
+
+    /// Ends one incarnation; says how many bytes were put since it was attached.
+    pub(super) fn finish_one(&mut self, slot: usize, generation: u64) -> u64 {
+        let Some(service) = self.services[slot].as_ref() else { return 0 };
+        let is_beside = service.lane.generation != generation;
+        self.finish_pipes(slot, if is_beside { &PIPES[2..] } else { &PIPES[..2] });
+        let Some(service) = self.services[slot].as_mut() else { return 0 };
+        let put = service.lane_of(generation).map_or(0, |lane| lane.put);
+        if is_beside {
+            service.beside = None;
+        }
+        put
+    }
+
+    /// Reads what is in these pipes now, ends an unfinished line, closes the pipes.
+    fn finish_pipes(&mut self, slot: usize, pipes: &[usize]) {
+        for &number in pipes {
             let Some(service) = self.services[slot].as_mut() else { return };
-            let Some(pipe) = &service.inlets[stream].pipe else { continue };
+            let Some(pipe) = service.inlet(number).and_then(|inlet| inlet.pipe.as_ref()) else {
+                continue;
+            };
             // Not until it is empty: a process left behind may hold the other end and write for ever.
             let waiting = rustix::io::ioctl_fionread(pipe).unwrap_or_default();
             let mut left = usize::try_from(waiting).unwrap_or_default();
             while left > 0 {
-                match self.pull(slot, stream, left.min(READ)) {
+                match self.pull(slot, number, left.min(READ)) {
                     0 => break,
                     count => left -= count,
                 }
             }
-            self.unwatch(slot, stream);
+            self.unwatch(slot, number);
             // A stamp needs the file open; a service that wrote nothing has none, and none is made for it here.
-            let has_partial = service_has_partial(self.services[slot].as_ref(), stream);
+            let inlet = self.services[slot].as_mut().and_then(|service| service.inlet(number));
+            let has_partial = inlet.is_some_and(|inlet| inlet.framer.has_partial());
             let at = if has_partial { self.stamp(slot) } else { Micros::default() };
-            let Some(service) = self.services[slot].as_mut() else { return };
-            service.inlets[stream].pipe = None;
+            let inlet = self.services[slot].as_mut().and_then(|service| service.inlet(number));
+            let Some(inlet) = inlet else { return };
+            inlet.pipe = None;
             let mut disk = Vec::new();
-            let lines = service.inlets[stream].framer.finish(at, &mut disk);
-            self.put(slot, &disk, lines);
+            let lines = inlet.framer.finish(at, &mut disk);
+            self.put_of(slot, number, &disk, lines);
         }
-        if let Some(service) = self.services[slot].as_mut() {
-            service.watch_for = None;
-            self.awaited.remove(&slot);
+        for &number in pipes {
+            self.await_no_more(slot, number);
         }
     }
 
     pub(super) fn flush_partials(&mut self, slot: usize) {
         let at = self.stamp(slot);
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let mut disk = Vec::new();
-        for inlet in &mut service.inlets {
+        for pipe in PIPES {
+            let inlet = self.services[slot].as_mut().and_then(|service| service.inlet(pipe));
+            let Some(inlet) = inlet else { continue };
+            let mut disk = Vec::new();
             inlet.framer.flush(at, &mut disk);
+            self.put_of(slot, pipe, &disk, 0);
         }
-        self.put(slot, &disk, 0);
     }
 
     /// Lets epoll watch the pipes of a service, unless it is one that waits for its file.
     pub(super) fn watch(&mut self, slot: usize) {
         let Some(service) = self.services[slot].as_mut() else { return };
         let waits = service.trouble.is_some() && service.options.on_full == OnFull::Block;
-        for stream in [0, 1] {
+        for number in PIPES {
             if waits {
-                self.unwatch(slot, stream);
+                self.unwatch(slot, number);
                 continue;
             }
             let Some(service) = self.services[slot].as_mut() else { return };
-            let inlet = &mut service.inlets[stream];
-            let Some(pipe) = inlet.pipe.as_ref().filter(|_| !inlet.watched) else { continue };
-            let token = (slot as u64) << 1 | stream as u64;
+            let Some(inlet) = service.inlet(number).filter(|inlet| !inlet.watched) else {
+                continue;
+            };
+            let Some(pipe) = inlet.pipe.as_ref() else { continue };
+            let token = (slot as u64) << 2 | number as u64;
             match self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token)) {
                 Ok(()) => inlet.watched = true,
                 Err(errno) => {
@@ -137,19 +166,15 @@ impl Worker {
         }
     }
 
-    pub(super) fn unwatch(&mut self, slot: usize, stream: usize) {
+    pub(super) fn unwatch(&mut self, slot: usize, pipe_number: usize) {
         let Some(service) = self.services[slot].as_mut() else { return };
-        let inlet = &mut service.inlets[stream];
-        let Some(pipe) = inlet.pipe.as_ref().filter(|_| inlet.watched) else { return };
+        let Some(inlet) = service.inlet(pipe_number).filter(|inlet| inlet.watched) else { return };
+        let Some(pipe) = inlet.pipe.as_ref() else { return };
         inlet.watched = false;
         if let Err(errno) = self.epoll.delete(pipe) {
             tracing::error!(service = %service.name, %errno, "cannot leave a log pipe alone");
         }
     }
-}
-
-fn service_has_partial(service: Option<&Service>, stream: usize) -> bool {
-    service.is_some_and(|service| service.inlets[stream].framer.has_partial())
 }
 
 /// Four times larger, where permitted; the size it has then. `usize::MAX`: do not try again.

@@ -135,8 +135,9 @@ impl Worker {
             self.pulse.begin();
             (self.read, self.nearly_full) = (0, false);
             for event in events[..count].iter().filter(|event| event.data() != WAKE) {
-                let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
-                self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+                let slot = usize::try_from(event.data() >> 2).unwrap_or(usize::MAX);
+                let pipe = usize::try_from(event.data() & 3).unwrap_or_default();
+                self.pull(slot, pipe, READ);
             }
             self.tick();
             let light = (1..BUSY).contains(&self.read) && !self.nearly_full;
@@ -154,14 +155,19 @@ impl Worker {
             Command::SetLimits(limits) => self.files.archiver.set_limits(limits),
             Command::Finish(name, generation, reply) => {
                 let excerpt = self.slot_of(&name, generation).map(|slot| {
-                    self.finish(slot);
-                    self.excerpt(slot)
+                    let put = self.finish_one(slot, generation);
+                    self.excerpt(slot, put)
                 });
                 // Whoever asked may have gone.
                 let _ = reply.send(excerpt.unwrap_or_default());
             }
             Command::Excerpt(name, reply) => {
-                let excerpt = self.slots.get(&name).copied().map(|slot| self.excerpt(slot));
+                let excerpt = self.slots.get(&name).copied().map(|slot| {
+                    let lanes = self.services[slot].iter().flat_map(Service::lanes);
+                    let latest = lanes.max_by_key(|lane| lane.generation);
+                    let put = latest.map_or(0, |lane| lane.put);
+                    self.excerpt(slot, put)
+                });
                 let _ = reply.send(excerpt.unwrap_or_default());
             }
             Command::Rotate(name, reply) => {
@@ -177,7 +183,10 @@ impl Worker {
 
     fn attach(&mut self, source: Source) {
         let slot = self.slot_for(&source.service, source.options);
-        self.finish(slot);
+        let is_full = |service: &Service| service.lanes().filter(|it| it.is_attached()).count() > 1;
+        if !source.beside || self.services[slot].as_ref().is_some_and(is_full) {
+            self.finish(slot);
+        }
         if source.watch_for.is_some() {
             self.awaited.insert(slot);
         }
@@ -243,9 +252,10 @@ impl Worker {
         self.free.push(slot);
     }
 
-    fn excerpt(&mut self, slot: usize) -> Excerpt {
+    /// The last lines, of so many bytes at most.
+    fn excerpt(&mut self, slot: usize, put: u64) -> Excerpt {
         let Some(service) = self.services[slot].as_ref() else { return Excerpt::default() };
-        let wanted = usize::try_from(service.put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
+        let wanted = usize::try_from(put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
         let (pending, last): (&[u8], &[u8]) = match &service.trouble {
             Some(trouble) => (&trouble.pending, &trouble.last),
             None => (&[], &[]),
@@ -286,7 +296,7 @@ impl Worker {
     fn slot_of(&self, name: &Name, generation: u64) -> Option<usize> {
         let slot = *self.slots.get(name)?;
         let service = self.services[slot].as_ref()?;
-        (service.generation == generation).then_some(slot)
+        service.lane_of(generation).map(|_| slot)
     }
 
     fn timeout(&self) -> EpollTimeout {

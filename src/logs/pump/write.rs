@@ -39,7 +39,7 @@ impl Worker {
         let Some(service) = self.services[slot].as_mut().filter(|_| !disk.is_empty()) else {
             return;
         };
-        service.put += disk.len() as u64;
+        service.lanes_mut().for_each(|lane| lane.put += disk.len() as u64);
         if let Some(trouble) = &mut service.trouble {
             trouble.hold(disk, lines, service.options.on_full);
         } else {
@@ -52,7 +52,12 @@ impl Worker {
                 }
             }
         }
-        self.look_for_match(slot, disk);
+    }
+
+    /// As [`Self::put`], for what came from a pipe: a line that is waited for may be in it.
+    pub(super) fn put_of(&mut self, slot: usize, pipe: usize, disk: &[u8], lines: u64) {
+        self.put(slot, disk, lines);
+        self.look_for_match(slot, pipe, disk);
     }
 
     /// Tries again whatever could not be written.
@@ -133,21 +138,31 @@ impl Worker {
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
     }
 
-    fn look_for_match(&mut self, slot: usize, disk: &[u8]) {
+    fn look_for_match(&mut self, slot: usize, pipe: usize, disk: &[u8]) {
         let Some(service) = self.services[slot].as_mut() else { return };
-        let Some(wanted) = &service.watch_for else { return };
+        let Some(lane) = service.lane_at(pipe) else { return };
+        let Some(wanted) = &lane.watch_for else { return };
         let found = disk
             .split(|&byte| byte == b'\n')
             .filter_map(line::parse)
             .find(|line| line.stream != Stream::Cafe && wanted.is_match(line.payload));
         let Some(found) = found else { return };
-        service.watch_for = None;
-        self.awaited.remove(&slot);
-        (self.notices)(Notice::Matched {
-            service: service.name.clone(),
-            generation: service.generation,
-            line: String::from_utf8_lossy(found.payload).into_owned(),
-        });
+        let (generation, line) =
+            (lane.generation, String::from_utf8_lossy(found.payload).into_owned());
+        let service = service.name.clone();
+        self.await_no_more(slot, pipe);
+        (self.notices)(Notice::Matched { service, generation, line });
+    }
+
+    /// Nobody waits for a line of the incarnation with this pipe any more.
+    pub(super) fn await_no_more(&mut self, slot: usize, pipe: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        if let Some(lane) = service.lane_at(pipe) {
+            lane.watch_for = None;
+        }
+        if service.lanes().all(|lane| lane.watch_for.is_none()) {
+            self.awaited.remove(&slot);
+        }
     }
 }
 

@@ -86,6 +86,7 @@ impl State {
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,
+            beside: false,
             stdout: stdout_reader,
             stderr: stderr_reader,
             options: super::super::context::sink_options(&config.log),
@@ -132,6 +133,7 @@ impl State {
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,
+            beside: false,
             stdout,
             stderr,
             options: super::super::context::sink_options(&self.config.log),
