@@ -64,7 +64,7 @@ pub(super) fn service(
         (name.clone(), Value::from(if masked { MASK } else { value }))
     });
     let (kind, overlap) = match &service.kind {
-        Kind::Daemon => ("daemon".to_owned(), Value::Null),
+        Kind::Daemon => ("daemon".to_owned(), service.overlap.into()),
         Kind::Oneshot => ("oneshot".to_owned(), Value::Null),
         Kind::Timer { schedule, overlap } => (timer(schedule), word(overlap)),
     };

@@ -87,14 +87,16 @@ impl Api {
         let begun = Instant::now();
         let names = self.resolve(name.as_str())?;
         let said = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        self.audit(who, format!("{verb} {name}{said}"));
-        let why = why.unwrap_or_else(|| format!("{verb} by {who}"));
+        let overlapping = if verb == Verb::Overlap { " with overlap" } else { "" };
+        self.audit(who, format!("{verb} {name}{overlapping}{said}"));
+        let why = why.unwrap_or_else(|| format!("{verb}{overlapping} by {who}"));
         let watch = Watch::begin(self.services.board(), &self.bus, &names);
         let by_signal = verb == Verb::Reload && !self.reload_restarts(&names);
         let wanted = match verb {
             Verb::Start => services::Verb::Start,
             Verb::Stop => services::Verb::Stop,
             Verb::Restart => services::Verb::Restart,
+            Verb::Overlap => services::Verb::Overlap,
             Verb::Reload => services::Verb::Reload,
             Verb::Kill { signal } => services::Verb::Signal(signal),
         };

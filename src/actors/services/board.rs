@@ -57,6 +57,8 @@ pub(super) struct Entry {
     pub(super) probe: Option<String>,
     pub(super) depends_on: Vec<Name>,
     pub(super) listen: Vec<status::Listener>,
+    /// Of services that were ever replaced by overlap.
+    overlap: Option<Box<Overlap>>,
     /// Boxed, as a queue has room for several.
     pub(super) exits: VecDeque<Box<PostMortem>>,
     /// Since the daemon started.
@@ -65,6 +67,24 @@ pub(super) struct Entry {
     /// CPU of ended incarnations, milliseconds.
     cpu_ms_ended: u64,
     cpu: Option<Cpu>,
+}
+
+/// What is known of overlapping restarts.
+#[derive(Debug, Clone, Default)]
+struct Overlap {
+    /// The incarnation beside the present one.
+    beside: Option<Process>,
+    /// How often the next one did not take over, and what was the matter last.
+    failures: u64,
+    failure: String,
+}
+
+/// A process of a service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) generation: u64,
+    pub(super) started: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +114,7 @@ impl Entry {
             probe: None,
             depends_on,
             listen: Vec::new(),
+            overlap: None,
             exits: VecDeque::new(),
             restarts_in_all: 0,
             exit_counts: [0; EXIT_KINDS.len()],
@@ -115,12 +136,63 @@ impl Entry {
             self.restarts += 1;
             self.restarts_in_all += 1;
         }
-        self.pid = Some(pid);
-        self.generation = generation;
-        self.started = Some(at);
+        self.shows(Process { pid, generation, started: at });
+        self.set_beside(None);
+    }
+
+    fn shows(&mut self, process: Process) {
+        self.pid = Some(process.pid);
+        self.generation = process.generation;
+        self.started = Some(process.started);
         self.next_start = None;
         self.status_text = None;
         self.probe = None;
+    }
+
+    /// Another process took the place of the present one, which ends.
+    pub(super) fn replaced(&mut self, next: Process) {
+        let last = self.process();
+        self.shows(next);
+        self.set_beside(last);
+        self.restarts = 0;
+    }
+
+    /// The process that was found running; the same, unless cafe failed in the middle of an overlap.
+    pub(super) fn found(&mut self, process: Process) {
+        if self.pid != Some(process.pid) {
+            self.shows(process);
+        }
+        self.set_beside(None);
+    }
+
+    fn process(&self) -> Option<Process> {
+        let (pid, started) = (self.pid?, self.started?);
+        Some(Process { pid, generation: self.generation, started })
+    }
+
+    /// There is, or is not any more, an incarnation beside the present one.
+    pub(super) fn set_beside(&mut self, process: Option<Process>) {
+        if process.is_some() || self.overlap.is_some() {
+            self.overlap.get_or_insert_default().beside = process;
+        }
+    }
+
+    /// The next incarnation did not take over.
+    pub(super) fn not_replaced(&mut self, failure: String) {
+        let overlap = self.overlap.get_or_insert_default();
+        overlap.failures += 1;
+        overlap.failure = failure;
+    }
+
+    /// The present incarnation ended.
+    pub(super) fn has_ended(&mut self) {
+        self.pid = None;
+        self.probe = None;
+        self.set_beside(None);
+    }
+
+    fn beside(&self) -> Option<Process> {
+        self.overlap.as_ref()?.beside
     }
 
     fn cpu_seconds(&self) -> f64 {
@@ -146,8 +218,6 @@ impl Entry {
         };
         self.exit_counts[kind] += 1;
         self.cpu_ms_ended += post_mortem.usage.map_or(0, |usage| usage.user_ms + usage.system_ms);
-        self.pid = None;
-        self.probe = None;
         self.exits.push_front(Box::new(post_mortem));
         self.exits.truncate(EXITS_KEPT);
     }
@@ -183,6 +253,20 @@ impl Board {
             let tried = entry.exits.front().map_or(0, |exit| exit.generation);
             (entry.state, entry.pid, entry.generation.max(tried))
         })
+    }
+
+    /// The last generation of a service, whether it was shown or not.
+    pub(crate) fn last_generation(&self, name: &str) -> u64 {
+        let beside = |entry: &Entry| entry.beside().map_or(0, |beside| beside.generation);
+        let known = self.glance(name).map_or(0, |(.., generation)| generation);
+        self.lock().get(name).map_or(0, |entry| beside(entry)).max(known)
+    }
+
+    /// How often the next incarnation of a service did not take over, and why it last did not.
+    pub(crate) fn not_replaced(&self, name: &str) -> (u64, String) {
+        let entries = self.lock();
+        let overlap = entries.get(name).and_then(|entry| entry.overlap.as_ref());
+        overlap.map(|overlap| (overlap.failures, overlap.failure.clone())).unwrap_or_default()
     }
 
     /// State, process and reason of a service.
@@ -330,6 +414,7 @@ impl Entry {
             probe: self.probe.clone(),
             depends_on: self.depends_on.clone(),
             listen: self.listen.clone(),
+            overlap: self.overlap.clone(),
             exits: VecDeque::new(),
             restarts_in_all: self.restarts_in_all,
             exit_counts: self.exit_counts,
@@ -346,17 +431,20 @@ impl Entry {
     ) -> status::Service {
         let memory_bytes = usage.map_or(0, |usage| usage.memory_bytes);
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let instances = match (self.pid, self.started) {
-            (Some(pid), Some(since)) => vec![status::Instance {
-                number: 1,
-                pid,
-                generation: self.generation,
-                since,
-                memory_bytes,
-                cpu_percent,
-            }],
-            _ => Vec::new(),
+        let instance = |process: Process, memory_bytes, cpu_percent| status::Instance {
+            number: 1,
+            pid: process.pid,
+            generation: process.generation,
+            since: process.started,
+            memory_bytes,
+            cpu_percent,
         };
+        let present = self.process().map(|process| instance(process, memory_bytes, cpu_percent));
+        let beside = self.beside().map(|process| {
+            let usage = procfs::sample(process.pid);
+            instance(process, usage.map_or(0, |usage| usage.memory_bytes), 0.0)
+        });
+        let instances = present.into_iter().chain(beside).collect();
         status::Service {
             name: name.clone(),
             state: self.state,

@@ -41,9 +41,16 @@ impl State {
                 member.handle.run_now();
                 return Ok(());
             }
-            Verb::Start | Verb::Stop | Verb::Restart => {}
+            Verb::Restart | Verb::Overlap => {
+                let wanted = *verb == Verb::Overlap || member.config.overlap;
+                if wanted && self.overlap(id, why)? {
+                    return Ok(());
+                }
+            }
+            Verb::Start | Verb::Stop => {}
         }
-        if matches!(verb, Verb::Stop | Verb::Restart) {
+        let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
+        if *verb != Verb::Start {
             member.stop_reason = Some(why.to_owned());
         }
         let done = match verb {
@@ -94,6 +101,11 @@ impl State {
                     Verb::Stop => self.roster.stop_scope(scope),
                     _ => self.roster.restart_scope(scope),
                 }
+            }
+            Verb::Overlap => {
+                let message = format!("`{name}` is a group: its services are replaced one by one");
+                let hint = "cafe restart --overlap NAME";
+                return Err(Problem::new(Code::Conflict, message).hint(hint));
             }
             Verb::Reload | Verb::Signal(_) => {
                 for id in members {

@@ -15,6 +15,7 @@ mod found;
 mod handle;
 mod journal;
 mod leftovers;
+mod overlap;
 mod report;
 mod reported;
 pub(crate) mod service;
@@ -33,6 +34,7 @@ use self::board::Board;
 use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
+use self::overlap::Replacing;
 use super::Shutdown;
 use super::bus::Bus;
 use crate::config::{self, Config};
@@ -128,6 +130,10 @@ struct Member {
     pulled_down: Vec<String>,
     next_run: Option<jiff::Timestamp>,
     evidence: Option<String>,
+    /// The next incarnation is being started beside the present one, or the last one ends.
+    replacing: Option<Replacing>,
+    /// It is to be replaced once more after that, for this reason.
+    overlap_owed: Option<String>,
     /// How often its actor itself failed in a row.
     actor_failures: u32,
     /// The config has no place for it any more: it stops, and goes.
@@ -348,6 +354,8 @@ impl Member {
             pulled_down: Vec::new(),
             next_run: None,
             evidence: found.then(|| show::FOUND.to_owned()),
+            replacing: None,
+            overlap_owed: None,
             actor_failures: 0,
             leaving: false,
             calls: Calls::Ignored,

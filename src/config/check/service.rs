@@ -81,6 +81,7 @@ impl Service {
             umask: None,
             nice: None,
             start: Start::Auto,
+            overlap: false,
             after: Vec::new(),
             requires: Vec::new(),
             listen: std::collections::BTreeMap::new(),
@@ -155,7 +156,7 @@ fn order(reader: &mut Reader<'_>, fields: &mut Fields, draft: &mut Draft) {
     draft.service.requires = names(&draft.requires);
 }
 
-/// Reads `kind` and `overlap`; returns where the kind stands.
+/// Reads `kind` and `overlap`, whose meaning depends on it; returns where the kind stands.
 fn kind(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) -> Place {
     let place = fields.take("kind", reader);
     let overlap = fields.take("overlap", reader);
@@ -163,11 +164,14 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) -> 
         service.kind = kind;
     }
     if let Some(overlap_place) = overlap {
-        let chosen = schedule::overlap(reader, overlap_place);
         match &mut service.kind {
-            Kind::Timer { overlap, .. } => *overlap = chosen.unwrap_or_default(),
-            Kind::Daemon | Kind::Oneshot => {
-                reader.error(Code::InvalidValue, overlap_place, "only a timer has `overlap`");
+            Kind::Timer { overlap, .. } => {
+                *overlap = schedule::overlap(reader, overlap_place).unwrap_or_default();
+            }
+            Kind::Daemon => service.overlap = reader.boolean(overlap_place).unwrap_or_default(),
+            Kind::Oneshot => {
+                let message = "a oneshot has no `overlap`: nothing of it runs for good";
+                reader.error(Code::InvalidValue, overlap_place, message);
             }
         }
     }

@@ -48,7 +48,11 @@ fn values_of_a_service_are_checked() {
             "C004 a timer runs every 10ms at most and every year at least",
         ),
         ("kind: timer(\"0 0 31 2 *\")", "C004 the cron expression `0 0 31 2 *` never comes"),
-        ("overlap: queue", "C004 only a timer has `overlap`"),
+        ("overlap: queue", "C003 unknown value `queue` (use `true` or `false`)"),
+        (
+            "kind: oneshot, overlap: true",
+            "C004 a oneshot has no `overlap`: nothing of it runs for good",
+        ),
         (
             "ready: tcp(\"example.org:80\")",
             "C004 `example.org` is not an address: use `localhost` or a literal one (write it like tcp(\"127.0.0.1:8080\"))",
