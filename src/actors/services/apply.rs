@@ -8,6 +8,7 @@ use ractor::ActorProcessingErr;
 
 use super::board::{Entry, Process, TIMER};
 use super::journal;
+use super::overlap::Replacing;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
 use super::{Member, State};
@@ -233,17 +234,20 @@ impl State {
         entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
         let found = !adopted.is_empty();
+        let beside = adopted.get(1).map(process);
         if let Some(adopted) = adopted.first() {
             self.roster.adopt(id, self.now());
             self.board.with(name, |entry| {
                 entry.pid = Some(adopted.child.pid());
                 entry.generation = adopted.generation;
                 entry.started = Some(adopted.started_at);
+                entry.set_beside(beside);
             });
         }
         let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
-        let member = Member::new(name.clone(), service, handle, found);
+        let mut member = Member::new(name.clone(), service, handle, found);
+        member.replacing = beside.map(|_| Replacing::Last);
         self.members.insert(id, Box::new(member));
         if found {
             self.show_adopted(id);
@@ -289,19 +293,15 @@ impl State {
         let alive = entries.iter().filter_map(|(seat, entry)| self.found(seat, entry)).collect();
         let adopted = present_first(alive);
         let generation = self.board.last_generation(name.as_str());
-        let present = adopted.first().map(|present| Process {
-            pid: present.child.pid(),
-            generation: present.generation,
-            started: present.started_at,
-        });
+        let (present, beside) = (adopted.first().map(process), adopted.get(1).map(process));
         let handle = self.spawn_actor(id, &name, config, adopted, generation).await?;
         let now = self.now();
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         member.handle = handle;
         member.stopping = false;
-        (member.replacing, member.overlap_owed) = (None, None);
+        (member.replacing, member.overlap_owed) = (beside.map(|_| Replacing::Last), None);
         if let Some(present) = present {
-            self.board.with(&name, |entry| entry.found(present));
+            self.board.with(&name, |entry| entry.found(present, beside));
         } else {
             // Its process ended with nobody to see how; the machine must not wait for a report.
             member.up = false;
@@ -368,6 +368,11 @@ impl State {
         });
         self.board.set_groups(groups.collect());
     }
+}
+
+fn process(adopted: &Adopted) -> Process {
+    let (pid, started) = (adopted.child.pid(), adopted.started_at);
+    Process { pid, generation: adopted.generation, started }
 }
 
 /// What runs of one service: first the incarnation that stays. It is the older one, unless the other has taken over.

@@ -63,12 +63,9 @@ fn plain(verb: Verb) -> impl Fn(&ActParameters) -> Result<Verb, Failure> {
 }
 
 fn restarted(parameters: &ActParameters) -> Result<Verb, Failure> {
-    match parameters.overlap {
-        true => plain(Verb::Overlap)(&ActParameters {
-            signal: parameters.signal.clone(),
-            ..ActParameters::default()
-        }),
-        false => plain(Verb::Restart)(parameters),
+    match (parameters.overlap, &parameters.signal) {
+        (true, None) => Ok(Verb::Overlap),
+        _ => plain(Verb::Restart)(parameters),
     }
 }
 

@@ -102,7 +102,7 @@ impl State {
                 self.instance.as_ref().is_some_and(|it| it.generation < instance.generation);
             let how = match self.held.take() {
                 Some(how) => how,
-                None if is_next => EndedHow::NotReplaced,
+                None if is_next && !instance.ordered => EndedHow::NotReplaced,
                 None => EndedHow::Beside,
             };
             return self.report(Report::Ended { how, post_mortem });

@@ -1,12 +1,18 @@
 //! What is shown of the services: one record each, written by the `services` supervisor alone, read by
 //! every view (promise 8). Reading takes a lock for the time of a copy and asks no actor.
 
+mod cpu;
+mod overlap;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use self::cpu::Cpu;
+use self::overlap::Overlap;
+pub(super) use self::overlap::Process;
 use crate::net::api::ServiceCounters;
 use crate::os::procfs;
 use crate::supervision::tree::Branch;
@@ -18,9 +24,6 @@ use crate::types::status::{self, Node};
 
 /// Post-mortems kept of each service.
 const EXITS_KEPT: usize = 10;
-
-/// Shortest time between two CPU samples of a process; below it the last percentage stands.
-const CPU_WINDOW: Duration = Duration::from_secs(1);
 
 /// A handle to what is shown; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -67,32 +70,6 @@ pub(super) struct Entry {
     /// CPU of ended incarnations, milliseconds.
     cpu_ms_ended: u64,
     cpu: Option<Cpu>,
-}
-
-/// What is known of overlapping restarts.
-#[derive(Debug, Clone, Default)]
-struct Overlap {
-    /// The incarnation beside the present one.
-    beside: Option<Process>,
-    /// How often the next one did not take over, and what was the matter last.
-    failures: u64,
-    failure: String,
-}
-
-/// A process of a service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Process {
-    pub(super) pid: u32,
-    pub(super) generation: u64,
-    pub(super) started: Timestamp,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Cpu {
-    pid: u32,
-    at: Instant,
-    ticks: u64,
-    percent: f64,
 }
 
 impl Entry {
@@ -147,52 +124,6 @@ impl Entry {
         self.next_start = None;
         self.status_text = None;
         self.probe = None;
-    }
-
-    /// Another process took the place of the present one, which ends.
-    pub(super) fn replaced(&mut self, next: Process) {
-        let last = self.process();
-        self.shows(next);
-        self.set_beside(last);
-        self.restarts = 0;
-    }
-
-    /// The process that was found running; the same, unless cafe failed in the middle of an overlap.
-    pub(super) fn found(&mut self, process: Process) {
-        if self.pid != Some(process.pid) {
-            self.shows(process);
-        }
-        self.set_beside(None);
-    }
-
-    fn process(&self) -> Option<Process> {
-        let (pid, started) = (self.pid?, self.started?);
-        Some(Process { pid, generation: self.generation, started })
-    }
-
-    /// There is, or is not any more, an incarnation beside the present one.
-    pub(super) fn set_beside(&mut self, process: Option<Process>) {
-        if process.is_some() || self.overlap.is_some() {
-            self.overlap.get_or_insert_default().beside = process;
-        }
-    }
-
-    /// The next incarnation did not take over.
-    pub(super) fn not_replaced(&mut self, failure: String) {
-        let overlap = self.overlap.get_or_insert_default();
-        overlap.failures += 1;
-        overlap.failure = failure;
-    }
-
-    /// The present incarnation ended.
-    pub(super) fn has_ended(&mut self) {
-        self.pid = None;
-        self.probe = None;
-        self.set_beside(None);
-    }
-
-    fn beside(&self) -> Option<Process> {
-        self.overlap.as_ref()?.beside
     }
 
     fn cpu_seconds(&self) -> f64 {
@@ -377,7 +308,7 @@ impl Board {
         let mut percent = 0.0;
         if let (Some(pid), Some(usage)) = (entry.pid, &usage) {
             let before = entry.cpu.filter(|cpu| cpu.pid == pid);
-            let (cpu, fresh) = cpu_percent(pid, usage, before, entry.started);
+            let (cpu, fresh) = cpu::percent(pid, usage, before, entry.started);
             percent = cpu.percent;
             if fresh {
                 entry.cpu = Some(cpu);
@@ -468,30 +399,6 @@ impl Entry {
             exits: Vec::new(),
         }
     }
-}
-
-/// CPU since the last sample, or over the whole life at the first; `true` if it is a new sample.
-fn cpu_percent(
-    pid: u32,
-    usage: &procfs::Sample,
-    before: Option<Cpu>,
-    started: Option<Timestamp>,
-) -> (Cpu, bool) {
-    let now = Instant::now();
-    let ticks_per_second = procfs::ticks_per_second();
-    let (ticks, elapsed) = match before {
-        Some(before) if now - before.at < CPU_WINDOW => return (before, false),
-        Some(before) => (usage.cpu_ticks.saturating_sub(before.ticks), now - before.at),
-        None => {
-            let age = started.map(|at| Timestamp::now().duration_since(at));
-            (usage.cpu_ticks, age.and_then(|age| age.try_into().ok()).unwrap_or(CPU_WINDOW))
-        }
-    };
-    let seconds = elapsed.as_secs_f64().max(0.01);
-    #[expect(clippy::cast_precision_loss, reason = "ticks of one process are far below 2^52")]
-    let percent = ticks as f64 / ticks_per_second as f64 / seconds * 100.0;
-    let percent = (percent * 10.0).round() / 10.0;
-    (Cpu { pid, at: now, ticks: usage.cpu_ticks, percent }, true)
 }
 
 fn node(name: &Name, entry: &Entry) -> Node {
