@@ -6,10 +6,22 @@ use crate::types::name::Name;
 /// One line for each, in the order of the services.
 #[must_use]
 pub fn remarks(config: &Config) -> Vec<String> {
-    config.services.iter().filter_map(|(name, service)| of_service(name, service)).collect()
+    let services = config.services.iter();
+    services
+        .flat_map(|(name, service)| [overlap(name, service), instances(name, service)])
+        .flatten()
+        .collect()
 }
 
-fn of_service(name: &Name, service: &Service) -> Option<String> {
+fn instances(name: &Name, service: &Service) -> Option<String> {
+    let probed = matches!(service.ready, Some(Ready::Probe(_))) || service.health.is_some();
+    (service.instances > 1 && probed).then(|| {
+        let count = service.instances;
+        format!("service `{name}` has {count} instances, and any of them may answer the probe for another")
+    })
+}
+
+fn overlap(name: &Name, service: &Service) -> Option<String> {
     if !service.overlap {
         return None;
     }

@@ -86,6 +86,7 @@ pub(super) fn service(
             .collect::<Map<String, Value>>(),
         "kind": kind,
         "overlap": overlap,
+        "instances": service.instances,
         "ready": service.ready.as_ref().map(ready),
         "ready_timeout": exact_duration(service.ready_timeout),
         "watchdog": service.watchdog.map(exact_duration),

@@ -66,17 +66,14 @@ impl Watch {
         }
     }
 
-    /// Waits until the one service watched reaches `goal`.
+    /// Waits until the service whose instances are watched reaches `goal`.
     pub(super) async fn goal(
         mut self,
+        name: &Name,
         goal: Goal,
         deadline: Duration,
     ) -> Result<status::Service, Problem> {
         let end = Instant::now() + deadline;
-        let Some(before) = self.before.first().cloned() else {
-            return Err(Problem::new(Code::NoSuchName, "there is no such service"));
-        };
-        let name = before.name;
         loop {
             let Some(service) = self.board.service(name.as_str()) else {
                 return Err(Problem::new(Code::NoSuchName, format!("`{name}` left the config")));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ractor::ActorProcessingErr;
 
 use super::board::{Entry, Process, TIMER};
+use super::expand::{expand, of_services};
 use super::journal;
 use super::overlap::Replacing;
 use super::report::Reporter;
@@ -77,6 +78,7 @@ impl State {
 
     /// Puts a new config in force: touches only what changed.
     pub(super) async fn apply(&mut self, new: Arc<Config>) -> Result<(), ActorProcessingErr> {
+        let new = expand(&new);
         self.context.prepare_cgroups(&new).await;
         let old = std::mem::replace(&mut self.config, new.clone());
         self.roster.set_parallel_starts(new.daemon.parallel_starts);
@@ -167,6 +169,9 @@ impl State {
         }
         let awaits_call = self.reconsider_calls(id);
         if class == Class::Restart && self.is_active(&name) && !awaits_call {
+            if name.number().is_some() {
+                return self.enroll(&name, "its config changed");
+            }
             if service.overlap && self.overlap_anew(id, "its config changed") {
                 return;
             }
@@ -363,7 +368,7 @@ impl State {
                 strategy: strategy_name(group.strategy).to_owned(),
                 state,
                 reason,
-                services: group.services.clone(),
+                services: of_services(&group.services),
             }
         });
         self.board.set_groups(groups.collect());
@@ -435,7 +440,7 @@ fn member_spec(name: &Name, service: &config::Service) -> MemberSpec {
 fn depends_on(service: &config::Service) -> Vec<Name> {
     let mut names = service.requires.clone();
     names.extend(service.after.iter().filter(|name| !service.requires.contains(name)).cloned());
-    names
+    of_services(&names)
 }
 
 fn listeners_of(service: &config::Service) -> Vec<status::Listener> {

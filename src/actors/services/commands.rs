@@ -13,13 +13,22 @@ impl State {
         if let Some(id) = self.roster.find(name) {
             return self.act_on_service(verb, id, why);
         }
+        let instances = self.instances_of(name);
+        if !instances.is_empty() {
+            return self.act_on_instances(verb, name, instances, why);
+        }
         if let Some(scope) = self.roster.find_group(name) {
             return self.act_on_group(verb, scope, name, why);
         }
         Err(no_such_name(name, &self.board.names()))
     }
 
-    fn act_on_service(&mut self, verb: &Verb, id: MemberId, why: &str) -> Result<(), Problem> {
+    pub(super) fn act_on_service(
+        &mut self,
+        verb: &Verb,
+        id: MemberId,
+        why: &str,
+    ) -> Result<(), Problem> {
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         let name = member.name.clone();
         match verb {
@@ -57,6 +66,7 @@ impl State {
             Verb::Start => self.roster.start(id),
             Verb::Stop => {
                 self.put_off(id);
+                self.enroll_no_more(&name);
                 self.roster.stop(id)
             }
             _ => self.roster.restart(id),

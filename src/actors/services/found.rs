@@ -18,7 +18,7 @@ impl Context {
         for (seat, entry) in self.running() {
             let name = seat.service;
             // What it was passed by the config of then; that of now may have more.
-            let Some(service) = config.services.get(&name) else { continue };
+            let Some(service) = config.services.get(name.service()) else { continue };
             let Ok(process) = pidfd::open(entry.pid) else { continue };
             let started = procfs::sample(entry.pid).map(|sample| sample.start_time);
             if started.ok() != Some(entry.start_time) {

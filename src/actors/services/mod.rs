@@ -11,6 +11,7 @@ pub(crate) mod board;
 mod calls;
 mod commands;
 mod context;
+mod expand;
 mod found;
 mod handle;
 mod journal;
@@ -18,6 +19,7 @@ mod leftovers;
 mod overlap;
 mod report;
 mod reported;
+mod rolls;
 pub(crate) mod service;
 mod show;
 mod strays;
@@ -35,6 +37,7 @@ use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
 use self::overlap::Replacing;
+use self::rolls::Roll;
 use super::Shutdown;
 use super::bus::Bus;
 use crate::config::{self, Config};
@@ -102,6 +105,8 @@ pub(crate) struct State {
     actors: HashMap<ractor::ActorId, MemberId>,
     /// Services that replace a retiring member of the same name, once that is gone.
     successors: HashMap<Name, Arc<config::Service>>,
+    /// Instances that are restarted one after another, by service.
+    rolls: BTreeMap<String, Roll>,
     origin: Instant,
     alarm: Option<(Duration, Task)>,
     waiting_for_end: Vec<Reply<()>>,
@@ -156,7 +161,7 @@ impl Actor for Services {
         let mut state = State {
             myself,
             roster: Roster::new(options.config.daemon.parallel_starts),
-            config: options.config.clone(),
+            config: expand::expand(&options.config),
             context: options.context,
             board: options.handle.board().clone(),
             bus: options.bus,
@@ -164,12 +169,14 @@ impl Actor for Services {
             members: BTreeMap::new(),
             actors: HashMap::new(),
             successors: HashMap::new(),
+            rolls: BTreeMap::new(),
             origin: Instant::now(),
             alarm: None,
             waiting_for_end: Vec::new(),
             hurried: false,
         };
-        state.begin(&options.config).await?;
+        let config = Arc::clone(&state.config);
+        state.begin(&config).await?;
         Ok(state)
     }
 
@@ -215,6 +222,7 @@ impl Actor for Services {
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
                 state.ignore_calls();
+                state.rolls.clear();
                 state.roster.shutdown();
             }
             Msg::Report(report::From { member, report }) => state.reported(member, report),
@@ -262,7 +270,7 @@ impl State {
         loop {
             let commands = self.roster.commands(self.now());
             self.show_changes();
-            if commands.is_empty() {
+            if commands.is_empty() && !self.advance_rolls() {
                 break;
             }
             for command in commands {

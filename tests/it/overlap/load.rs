@@ -71,20 +71,54 @@ fn ask(address: SocketAddr) -> std::io::Result<u32> {
     answer.parse().map_err(|_| std::io::Error::other(format!("answered {answer:?}")))
 }
 
+async fn serving(port: u16, fields: &str) -> (Cafe, SocketAddr) {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from((Ipv4Addr::new(127, 78, high, low), port));
+    let env = serde_json::to_string(SERVER).unwrap().replace("${", "$${");
+    let cafe = Cafe::start(&format!(
+        "services: {{ \"web\": (command: {}, env: {{ \"SERVER\": {env} }}, \
+         listen: {{ \"http\": \"{address}\" }}, ready: fd(4), {fields}) }},",
+        sh("exec python3 -c \"$SERVER\"")
+    ))
+    .await;
+    (cafe, address)
+}
+
+#[tokio::test]
+async fn instances_share_a_socket_and_rolls_refuse_nobody() {
+    if !is_installed("python3") {
+        return skip("python3 is not installed");
+    }
+    let (cafe, address) = serving(20_200, "instances: 3").await;
+    let pids = |web: &cafe::types::status::Service| -> Vec<u32> {
+        web.instances.iter().filter_map(|it| it.pid).collect()
+    };
+    let mut all = pids(&cafe.wait_state("web", State::Ready).await);
+    assert_eq!(all.len(), 3);
+    let clients = [Client::start(address), Client::start(address)];
+    for verb in [Verb::Restart, Verb::Overlap, Verb::Restart] {
+        cafe.act(verb, "web").await;
+        let web = cafe.wait_service("web", "three of it", |web| web.instances.len() == 3).await;
+        assert!(pids(&web).iter().all(|pid| !all.contains(pid)), "{web:?}");
+        all.extend(pids(&web));
+    }
+    for client in clients {
+        let (answers, errors) = client.end();
+        assert_eq!(errors, [""; 0], "of {} connections", answers.len());
+        assert!(answers.iter().all(|pid| all.contains(pid)));
+        let mut served = answers.clone();
+        served.sort_unstable();
+        served.dedup();
+        assert!(served.len() > 3, "{served:?} of {all:?}");
+    }
+}
+
 #[tokio::test]
 async fn twenty_restarts_refuse_nobody() {
     if !is_installed("python3") {
         return skip("python3 is not installed");
     }
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let address = SocketAddr::from((Ipv4Addr::new(127, 78, high, low), 20_100));
-    let env = serde_json::to_string(SERVER).unwrap().replace("${", "$${");
-    let cafe = Cafe::start(&format!(
-        "services: {{ \"web\": (command: {}, env: {{ \"SERVER\": {env} }}, \
-         listen: {{ \"http\": \"{address}\" }}, ready: fd(4)) }},",
-        sh("exec python3 -c \"$SERVER\"")
-    ))
-    .await;
+    let (cafe, address) = serving(20_100, "").await;
     let first = cafe.wait_state("web", State::Ready).await;
     let clients = [Client::start(address), Client::start(address)];
 

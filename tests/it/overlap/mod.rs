@@ -2,6 +2,7 @@
 
 mod crash;
 mod fails;
+mod instances;
 mod load;
 mod meanwhile;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use cafe::net::control::Verb;
 use cafe::types::state::State;
-use cafe::types::status::{Instance, Service};
+use cafe::types::status::Service;
 
 use crate::harness::{Cafe, IDLE, eventually, sh};
 
@@ -30,17 +31,22 @@ async fn one_gated(told: &str, fields: &str, sections: &str) -> (Cafe, Service) 
     (cafe, web)
 }
 
+/// The process beside the present one.
+struct Next {
+    pid: u32,
+}
+
 /// Begins an overlap and waits for nothing but that its process is there.
-async fn begin(cafe: &Cafe) -> Instance {
+async fn begin(cafe: &Cafe) -> Next {
     let begun = cafe.client.act(Verb::Overlap, "web", None, Duration::ZERO).await;
     begun.unwrap();
     next(cafe).await
 }
 
 /// The process beside the present one.
-async fn next(cafe: &Cafe) -> Instance {
+async fn next(cafe: &Cafe) -> Next {
     let web = cafe.wait_service("web", "two of it", |web| web.instances.len() == 2).await;
-    let next = web.instances[1].clone();
+    let next = Next { pid: web.instances[1].pid.unwrap() };
     // It has run its first lines.
     let began = format!("began {}\n", next.pid);
     eventually("its first line", || logs(cafe).contains(&began).then_some(())).await;

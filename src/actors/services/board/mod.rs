@@ -1,6 +1,7 @@
 //! What is shown of the services: one record each, written by the `services` supervisor alone, read by
 //! every view (promise 8). Reading takes a lock for the time of a copy and asks no actor.
 
+mod combine;
 mod cpu;
 mod overlap;
 
@@ -218,12 +219,12 @@ impl Board {
     pub(crate) fn counters(&self) -> Vec<ServiceCounters> {
         let entries = self.lock();
         let counters = entries.iter().map(|(name, entry)| ServiceCounters {
-            name: name.clone(),
+            name: name.of_service(),
             restarts: entry.restarts_in_all,
             cpu_seconds: entry.cpu_seconds(),
             exits: EXIT_KINDS.into_iter().zip(entry.exit_counts).collect(),
         });
-        counters.collect()
+        combine::counters(counters)
     }
 
     /// Counts by state, in one line.
@@ -248,19 +249,23 @@ impl Board {
         let entries = self.lock();
         let mut nodes = Vec::new();
         for group in &groups {
-            let members =
-                group.services.iter().filter_map(|name| Some(node(name, entries.get(name)?)));
+            let members = entries.iter().filter(|(name, _)| {
+                group.services.iter().any(|member| member.as_str() == name.service())
+            });
+            let mut members = combine::nodes(members.map(|(name, entry)| (name, &**entry)));
+            let place = |node: &Node| group.services.iter().position(|it| it.as_str() == node.id);
+            members.sort_by_key(place);
             nodes.push(Node {
                 id: group.name.to_string(),
                 kind: "group".to_owned(),
                 state: group.state.clone(),
                 restarts: 0,
                 detail: group.strategy.clone(),
-                children: members.collect(),
+                children: members,
             });
         }
         let alone = entries.iter().filter(|(_, entry)| entry.group.is_none());
-        nodes.extend(alone.map(|(name, entry)| node(name, entry)));
+        nodes.extend(combine::nodes(alone.map(|(name, entry)| (name, &**entry))));
         nodes
     }
 
@@ -269,8 +274,25 @@ impl Board {
         self.lock().keys().cloned().collect()
     }
 
-    /// One service with all its kept post-mortems.
+    /// The instances of a service by number; none for one that has no numbers.
+    pub(crate) fn instances_of(&self, service: &str) -> Vec<Name> {
+        let entries = self.lock();
+        let is_one = |name: &&Name| name.number().is_some() && name.service() == service;
+        let mut names: Vec<Name> = entries.keys().filter(is_one).cloned().collect();
+        names.sort_by_key(Name::number);
+        names
+    }
+
+    /// One service, or one instance, with all kept post-mortems.
     pub(crate) fn service(&self, name: &str) -> Option<status::Service> {
+        let instances = self.instances_of(name);
+        if instances.is_empty() {
+            return self.single(name);
+        }
+        combine::services(instances.iter().filter_map(|name| self.single(name.as_str()))).pop()
+    }
+
+    fn single(&self, name: &str) -> Option<status::Service> {
         let (name, entry) = {
             let entries = self.lock();
             let (name, entry) = entries.get_key_value(name)?;
@@ -292,14 +314,11 @@ impl Board {
                 (name.clone(), copy)
             })
             .collect();
-        copies
-            .into_iter()
-            .map(|(name, entry)| {
-                let (_, mut service, entry) = self.sample(name, entry);
-                service.exits = entry.exits.into_iter().map(|exit| *exit).collect();
-                service
-            })
-            .collect()
+        combine::services(copies.into_iter().map(|(name, entry)| {
+            let (_, mut service, entry) = self.sample(name, entry);
+            service.exits = entry.exits.into_iter().map(|exit| *exit).collect();
+            service
+        }))
     }
 
     /// Reads the process of a record and fills in what the kernel says.
@@ -362,18 +381,24 @@ impl Entry {
     ) -> status::Service {
         let memory_bytes = usage.map_or(0, |usage| usage.memory_bytes);
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let instance = |process: Process, memory_bytes, cpu_percent| status::Instance {
-            number: 1,
-            pid: process.pid,
-            generation: process.generation,
-            since: process.started,
+        let instance = |process: Option<Process>, memory_bytes, cpu_percent| status::Instance {
+            number: name.number().unwrap_or(1),
+            name: name.number().map(|_| name.clone()),
+            state: name.number().map(|_| self.state),
+            reason: name.number().map(|_| self.reason.clone()).unwrap_or_default(),
+            restarts: name.number().map(|_| self.restarts),
+            pid: process.map(|process| process.pid),
+            generation: process.map_or(self.generation, |process| process.generation),
+            since: process.map_or(self.since, |process| process.started),
             memory_bytes,
             cpu_percent,
         };
-        let present = self.process().map(|process| instance(process, memory_bytes, cpu_percent));
+        let process = self.process();
+        let is_told = process.is_some() || name.number().is_some();
+        let present = is_told.then(|| instance(process, memory_bytes, cpu_percent));
         let beside = self.beside().map(|process| {
             let usage = procfs::sample(process.pid);
-            instance(process, usage.map_or(0, |usage| usage.memory_bytes), 0.0)
+            instance(Some(process), usage.map_or(0, |usage| usage.memory_bytes), 0.0)
         });
         let instances = present.into_iter().chain(beside).collect();
         status::Service {

@@ -155,6 +155,9 @@ impl State {
             env.remove("HOME");
         }
         env.extend(self.config.env.clone());
+        if let Some(number) = self.name.number() {
+            env.insert("CAFE_INSTANCE".to_owned(), number.to_string());
+        }
         env.insert("CAFE_SERVICE".to_owned(), self.context.mark(seat));
         env
     }
