@@ -40,3 +40,32 @@ fn overlap(name: &Name, service: &Service) -> Option<String> {
     };
     Some(format!("service `{name}` has `overlap: true`, and {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::remarks;
+    use crate::config::load_bytes;
+
+    fn of(fields: &str) -> Vec<String> {
+        let text = format!("Cafe(services: {{ \"web\": (command: [\"web\"], {fields}) }})");
+        let path = std::path::Path::new("/etc/cafe.ron");
+        remarks(&load_bytes(path, text.as_bytes(), &|_| None).expect("a config"))
+    }
+
+    #[test]
+    fn what_may_surprise_is_said() {
+        assert_eq!(
+            of("overlap: true"),
+            [
+                "service `web` has `overlap: true`, and nothing proves it ready: its next generation takes over after it ran for a second"
+            ]
+        );
+        let probed = of("overlap: true, instances: 2, ready: tcp(\"127.0.0.1:80\")");
+        assert_eq!(probed.len(), 2, "{probed:?}");
+        assert!(probed[0].contains("may answer on 127.0.0.1:80 for the next"), "{probed:?}");
+        assert!(probed[1].contains("any of them may answer"), "{probed:?}");
+        for fields in ["", "overlap: true, ready: fd(3)", "instances: 3, ready: notify"] {
+            assert_eq!(of(fields), [""; 0], "{fields}");
+        }
+    }
+}

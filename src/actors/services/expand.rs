@@ -46,3 +46,45 @@ pub(super) fn of_services(names: &[Name]) -> Vec<Name> {
     }
     services
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{expand, of_services};
+    use crate::config::{Config, load_bytes};
+    use crate::types::name::Name;
+
+    fn config(text: &str) -> Arc<Config> {
+        let path = std::path::Path::new("/etc/cafe.ron");
+        Arc::new(load_bytes(path, text.as_bytes(), &|_| None).expect("a config"))
+    }
+
+    fn texts<'n>(names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n str> {
+        names.into_iter().map(Name::as_str).collect()
+    }
+
+    #[test]
+    fn whoever_names_a_service_means_all_its_instances() {
+        let config = config(
+            "Cafe(services: { \"db\": (command: [\"db\"]), \
+             \"web\": (command: [\"web\"], instances: 2, requires: [\"db\"]), \
+             \"late\": (command: [\"late\"], after: [\"web\"], requires: [\"web\", \"db\"]) }, \
+             groups: { \"g\": (services: [\"db\", \"web\", \"late\"]) })",
+        );
+        let expanded = expand(&config);
+        assert_eq!(texts(expanded.services.keys()), ["db", "web@1", "web@2", "late"]);
+        assert_eq!(texts(&expanded.services["late"].after), ["web@1", "web@2"]);
+        assert_eq!(texts(&expanded.services["late"].requires), ["web@1", "web@2", "db"]);
+        assert_eq!(texts(&expanded.services["web@2"].requires), ["db"]);
+        let members = &expanded.groups["g"].services;
+        assert_eq!(texts(members), ["db", "web@1", "web@2", "late"]);
+        assert_eq!(of_services(members), config.groups["g"].services);
+    }
+
+    #[test]
+    fn a_config_without_instances_stays_as_it_is() {
+        let config = config("Cafe(services: { \"db\": (command: [\"db\"], instances: 1) })");
+        assert!(Arc::ptr_eq(&expand(&config), &config));
+    }
+}

@@ -48,8 +48,8 @@ fn values_of_a_service_are_checked() {
             "C004 a timer runs every 10ms at most and every year at least",
         ),
         ("kind: timer(\"0 0 31 2 *\")", "C004 the cron expression `0 0 31 2 *` never comes"),
-        ("instances: 0", "C004 expected a number from 1 to 64"),
-        ("instances: 65", "C004 expected a number from 1 to 64"),
+        ("instances: 0", "C004 `0` is not a whole number from 1 to 64"),
+        ("instances: 65", "C004 `65` is not a whole number from 1 to 64"),
         ("kind: oneshot, instances: 2", "C004 only a daemon has several `instances`"),
         ("kind: timer(\"every 1m\"), instances: 2", "C004 only a daemon has several `instances`"),
         (
