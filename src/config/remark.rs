@@ -15,10 +15,13 @@ pub fn remarks(config: &Config) -> Vec<String> {
 
 fn instances(name: &Name, service: &Service) -> Option<String> {
     let probed = matches!(service.ready, Some(Ready::Probe(_))) || service.health.is_some();
-    (service.instances > 1 && probed).then(|| {
-        let count = service.instances;
-        format!("service `{name}` has {count} instances, and any of them may answer the probe for another")
-    })
+    let what = match (service.instances, probed, &service.ready) {
+        (1, ..) => return None,
+        (_, true, _) => "any of them may answer the probe for another",
+        (_, _, None) => "nothing proves them ready: a restart of all goes on to the next at once",
+        _ => return None,
+    };
+    Some(format!("service `{name}` has {} instances, and {what}", service.instances))
 }
 
 fn overlap(name: &Name, service: &Service) -> Option<String> {
@@ -64,6 +67,7 @@ mod tests {
         assert_eq!(probed.len(), 2, "{probed:?}");
         assert!(probed[0].contains("may answer on 127.0.0.1:80 for the next"), "{probed:?}");
         assert!(probed[1].contains("any of them may answer"), "{probed:?}");
+        assert!(of("instances: 2")[0].contains("and nothing proves them ready"));
         for fields in ["", "overlap: true, ready: fd(3)", "instances: 3, ready: notify"] {
             assert_eq!(of(fields), [""; 0], "{fields}");
         }

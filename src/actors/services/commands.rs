@@ -10,12 +10,12 @@ use crate::types::name::Name;
 
 impl State {
     pub(super) fn act(&mut self, verb: &Verb, name: &str, why: &str) -> Result<(), Problem> {
-        if let Some(id) = self.roster.find(name) {
-            return self.act_on_service(verb, id, why);
-        }
         let instances = self.instances_of(name);
         if !instances.is_empty() {
             return self.act_on_instances(verb, name, instances, why);
+        }
+        if let Some(id) = self.roster.find(name) {
+            return self.act_on_service(verb, id, why);
         }
         if let Some(scope) = self.roster.find_group(name) {
             return self.act_on_group(verb, scope, name, why);

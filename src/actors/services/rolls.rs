@@ -139,7 +139,11 @@ impl State {
                         roll.present = Some(self.before(&name));
                         match self.begin_turn(&name, &roll) {
                             Ok(()) => drop(self.rolls.insert(service, roll)),
-                            Err(problem) => self.give_up(&roll, &problem.message),
+                            Err(problem) => {
+                                let why = problem.message;
+                                self.board.with(&name, |entry| entry.not_replaced(why.clone()));
+                                self.give_up(&roll, &why);
+                            }
                         }
                     }
                 }

@@ -1,10 +1,12 @@
 //! Several instances, shown as one service.
 
+use std::collections::BTreeSet;
+
 use super::{Entry, node};
 use crate::net::api::ServiceCounters;
 use crate::types::name::Name;
 use crate::types::state::State;
-use crate::types::status::{Node, Service};
+use crate::types::status::{Instance, Node, Service};
 
 /// The state of a service is the first of these that one of its instances has.
 const TROUBLE_FIRST: [State; 10] = [
@@ -24,17 +26,23 @@ const TROUBLE_FIRST: [State; 10] = [
 pub(super) fn services(all: impl Iterator<Item = Service>) -> Vec<Service> {
     let mut services: Vec<Service> = Vec::new();
     for service in all {
-        match services.iter_mut().rev().find(|known| known.name.as_str() == service.name.service())
-        {
-            Some(known) if service.name.number().is_some() => join(known, service),
-            _ if service.name.number().is_some() => {
+        if service.name.number().is_none() {
+            services.push(service);
+            continue;
+        }
+        // Those of one service stand together.
+        let is_same =
+            |known: &&mut Service| known.name.as_str() == service.name.service() && is_many(known);
+        match services.last_mut().filter(is_same) {
+            Some(known) => join(known, service),
+            None => {
                 services.push(Service { name: service.name.of_service(), pid: None, ..service });
             }
-            _ => services.push(service),
         }
     }
-    let many = services.iter_mut().filter(|service| is_many(service));
-    many.for_each(|service| service.reason = reason(service));
+    for service in services.iter_mut().filter(|service| is_many(service)) {
+        service.reason = reason(service);
+    }
     services
 }
 
@@ -69,11 +77,14 @@ fn worst(states: impl IntoIterator<Item = State> + Clone) -> State {
 
 /// How many are up, and what is the matter with the first that is in trouble.
 fn reason(service: &Service) -> String {
-    let states = service.instances.iter().filter_map(|instance| instance.state);
-    let up = states.clone().filter(|state| state.is_up()).count();
-    let count = service.instances.iter().map(|instance| instance.number).max().unwrap_or_default();
+    // One that overlaps is there twice.
+    let count = |wanted: &dyn Fn(&Instance) -> bool| {
+        let numbers = service.instances.iter().filter(|it| wanted(it)).map(|it| it.number);
+        numbers.collect::<BTreeSet<u32>>().len()
+    };
+    let up = count(&|instance| instance.state.is_some_and(State::is_up));
+    let count = count(&|_| true);
     let in_trouble = service.instances.iter().find(|it| it.state == Some(service.state));
-    let up = up.min(count as usize);
     match in_trouble {
         Some(instance) if !service.state.is_up() || service.state == State::Unhealthy => {
             let name = instance.name.as_ref().map_or("", Name::as_str);
@@ -95,7 +106,10 @@ pub(super) fn nodes<'e>(entries: impl Iterator<Item = (&'e Name, &'e Entry)>) ->
             continue;
         }
         let instance = Node { kind: "instance".to_owned(), ..alone };
-        match nodes.last_mut().filter(|last| last.id == name.service()) {
+        let is_same = |last: &&mut Node| {
+            last.id == name.service() && last.children.iter().any(|it| it.kind == "instance")
+        };
+        match nodes.last_mut().filter(is_same) {
             Some(service) => {
                 service.restarts += instance.restarts;
                 service.state = worse(&service.state, &instance.state);
@@ -136,4 +150,63 @@ pub(super) fn counters(all: impl Iterator<Item = ServiceCounters>) -> Vec<Servic
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Board, Entry};
+    use crate::types::state::State;
+
+    fn board(names: &[(&str, State)]) -> Board {
+        let board = Board::default();
+        for (text, state) in names {
+            let mut entry = Entry::new("daemon", None, Vec::new());
+            (entry.state, entry.reason) = (*state, format!("as {state} is"));
+            board.insert(text.parse().expect("a name"), entry);
+        }
+        board
+    }
+
+    #[test]
+    fn instances_are_one_service_in_the_worst_of_their_states() {
+        let states = [
+            ("db", State::Running),
+            ("web", State::Stopping),
+            ("web-1", State::Ready),
+            ("web@1", State::Ready),
+            ("web@10", State::Backoff),
+            ("web@2", State::Ready),
+        ];
+        let board = board(&states);
+        let shown = board.services();
+        let names: Vec<_> =
+            shown.iter().map(|it| (it.name.as_str(), it.instances.len(), it.state)).collect();
+        // The single one of that name is about to go.
+        let expected = [
+            ("db", 0, State::Running),
+            ("web", 0, State::Stopping),
+            ("web-1", 0, State::Ready),
+            ("web", 3, State::Backoff),
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(shown[3].reason, "2 of 3 up; web@10 is backoff: as backoff is");
+        let numbers: Vec<_> = shown[3].instances.iter().map(|it| it.number).collect();
+        assert_eq!(numbers, [1, 2, 10]);
+        let one = board.service("web@2").expect("is there");
+        assert_eq!((one.state, one.instances.len()), (State::Ready, 1));
+        assert!(board.service("web@3").is_none());
+
+        let nodes = board.nodes();
+        let nodes: Vec<_> =
+            nodes.iter().map(|it| (it.id.as_str(), it.children.len(), it.state.as_str())).collect();
+        let expected = [
+            ("db", 0, "running"),
+            ("web", 0, "stopping"),
+            ("web", 3, "backoff"),
+            ("web-1", 0, "ready"),
+        ];
+        assert_eq!(nodes, expected);
+        let sums = board.counters();
+        assert_eq!(sums.iter().filter(|sum| sum.name.as_str() == "web").count(), 2);
+    }
 }
