@@ -52,6 +52,18 @@ async fn both_crash() {
 }
 
 #[tokio::test]
+async fn a_signal_reaches_both() {
+    let (cafe, before) = one_gated("exit", "restart: temporary", "").await;
+    let next = begin(&cafe).await;
+    cafe.act(Verb::Kill { signal: 9 }, "web").await;
+    eventually("end of both", || (is_gone(before.pid.unwrap()) && is_gone(next.pid)).then_some(()))
+        .await;
+    cafe.wait_state("web", State::Failed).await;
+    assert_eq!(cafe.service("web").await.exits.len(), 2);
+    assert_eq!(cafe.processes(), []);
+}
+
+#[tokio::test]
 async fn a_stop_ends_both() {
     for graceful in [true, false] {
         let told = if graceful { "echo asked; exit" } else { "" };

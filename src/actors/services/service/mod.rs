@@ -65,7 +65,7 @@ impl Handle {
         self.send(Msg::Hurry);
     }
 
-    /// Sends a signal to the main process.
+    /// Sends a signal to the main process, and to that of the one beside it.
     pub(super) fn signal(&self, signal: i32) {
         self.send(Msg::Signal(signal));
     }
@@ -350,7 +350,8 @@ impl State {
     }
 
     fn signal(&self, signal: i32) {
-        if let Some(child) = self.instance.as_ref().and_then(|instance| instance.child.as_ref()) {
+        let both = [&self.instance, &self.beside].into_iter().flatten();
+        for child in both.filter_map(|instance| instance.child.as_ref()) {
             // Gone meanwhile is what the caller will see anyway: the exit is on its way.
             let _ = child.signal(signal);
         }
