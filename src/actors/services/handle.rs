@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::board::Board;
@@ -27,14 +28,16 @@ pub(crate) struct Handle {
 }
 
 /// What somebody wants of a service or a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verb {
     /// Start it, and what it requires.
     Start,
     /// Stop it, after what requires it.
     Stop,
-    /// Stop and start.
+    /// Stop and start; the other way round for one whose config says `overlap: true`.
     Restart,
+    /// Start the next one, then stop.
+    Overlap,
     /// As its `reload` says.
     Reload,
     /// Send a signal to its main process.

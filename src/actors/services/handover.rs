@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 use super::board::Entry;
 use super::calls::Calls;
 use super::gate::Shut;
+use super::overlap::Replacing;
+use super::rolls::Roll;
 use super::{Context, Member, Msg, State, service};
 use crate::config::{self, Config};
 use crate::os::clock;
@@ -59,6 +61,7 @@ pub(crate) struct Known {
     #[serde(with = "clock::instant")]
     origin: Instant,
     members: BTreeMap<MemberId, MemberRecord>,
+    rolls: BTreeMap<String, Roll>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +79,8 @@ struct MemberRecord {
     pulled_down: Vec<String>,
     next_run: Option<Timestamp>,
     evidence: Option<String>,
+    replacing: Option<Replacing>,
+    overlap_owed: Option<String>,
     calls: CallsRecord,
     service: service::Record,
 }
@@ -160,7 +165,7 @@ impl State {
         });
         let record = Record {
             wanted: Wanted {
-                config: self.config.clone(),
+                config: self.in_force.clone(),
                 successors: self.successors.keys().cloned().collect(),
                 board: self.board.entries(),
                 groups: self.board.groups(),
@@ -169,6 +174,7 @@ impl State {
                 roster: self.roster.clone(),
                 origin: self.origin.into_std(),
                 members: members.collect(),
+                rolls: self.rolls.clone(),
             },
         };
         self.handover = Handover::Recorded { _shut: shut };
@@ -185,13 +191,14 @@ impl State {
     pub(super) async fn resume(
         &mut self,
         inherited: &Inheritance,
-        config: &Arc<Config>,
     ) -> Result<bool, ActorProcessingErr> {
         let Some(Resumed { record, mut services }) = inherited.take() else { return Ok(false) };
-        self.context.prepare_cgroups(config).await;
+        let config = Arc::clone(&self.config);
+        self.context.prepare_cgroups(&config).await;
         let Record { wanted, known } = record;
         self.roster = known.roster;
         self.origin = known.origin.into();
+        self.rolls = known.rolls;
         for (name, mut entry) in wanted.board {
             entry.names_its_kind(config.services.get(&name));
             self.board.insert(name, entry);
@@ -243,6 +250,8 @@ impl MemberRecord {
             pulled_down: member.pulled_down.clone(),
             next_run: member.next_run,
             evidence: member.evidence.clone(),
+            replacing: member.replacing,
+            overlap_owed: member.overlap_owed.clone(),
             calls: match member.calls {
                 Calls::Ignored => CallsRecord::Ignored,
                 Calls::Awaited { .. } => CallsRecord::Awaited,
@@ -272,6 +281,8 @@ impl MemberRecord {
             pulled_down: self.pulled_down,
             next_run: self.next_run,
             evidence: self.evidence,
+            replacing: self.replacing,
+            overlap_owed: self.overlap_owed,
             actor_failures: 0,
             leaving,
             calls: match self.calls {
@@ -296,7 +307,7 @@ impl Record {
     /// How many processes run.
     pub(crate) fn running(&self) -> usize {
         let members = self.known.members.values();
-        members.filter(|member| member.service.running().is_some()).count()
+        members.map(|member| member.service.processes()).sum()
     }
 }
 
@@ -310,12 +321,9 @@ impl Inheritance {
         line_came: impl Fn(&Name, u64) -> bool,
     ) -> Self {
         let services = record.known.members.iter().map(|(id, member)| {
-            let came = member
-                .service
-                .running()
-                .is_some_and(|(_, generation)| line_came(&member.name, generation));
+            let came = |generation| line_came(&member.name, generation);
             let record = member.service.clone();
-            (*id, service::Resumed::take(record, &member.name, context, descriptors, came))
+            (*id, service::Resumed::take(record, context, descriptors, came))
         });
         let services = services.collect();
         Self(Arc::new(Mutex::new(Some(Resumed { record, services }))))

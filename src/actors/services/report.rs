@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
 
 use super::Msg;
 use crate::supervision::roster::MemberId;
@@ -12,6 +13,12 @@ use crate::types::exit::PostMortem;
 pub(crate) enum Report {
     /// A process exists.
     Spawned { pid: u32, generation: u64, at: Timestamp },
+    /// A process of the next incarnation exists, beside the present one.
+    NextSpawned { pid: u32, generation: u64, at: Timestamp },
+    /// The next incarnation is up and is the present one now; the last one ends.
+    Replaced { pid: u32, generation: u64, at: Timestamp, evidence: Option<String> },
+    /// No next incarnation was started.
+    NotOverlapped { reason: String },
     /// It is up: it proved ready, or there is nothing to prove (`evidence` is absent then).
     Up { evidence: Option<String> },
     /// It is being told to end.
@@ -35,7 +42,7 @@ pub(crate) enum Report {
 }
 
 /// What an end means to the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EndedHow {
     /// Before it was up.
     NeverUp,
@@ -43,6 +50,10 @@ pub(crate) enum EndedHow {
     Ended { normal: bool },
     /// One run of a timer, which stays armed.
     Run,
+    /// Another incarnation is there.
+    Beside,
+    /// The same, and this one was to replace it.
+    NotReplaced,
 }
 
 /// A report and whose it is.

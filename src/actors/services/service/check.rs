@@ -19,36 +19,51 @@ use crate::types::unit::show_duration;
 const PROBE_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 impl State {
-    /// Begins to wait for readiness; without a check the service is up at once.
-    pub(super) fn await_ready(&mut self, myself: &ActorRef<Msg>) {
+    /// Begins to wait for readiness; without a check the service is up at once, unless another one has to make way for it.
+    pub(super) fn await_ready(&mut self, myself: &ActorRef<Msg>, generation: u64) {
         if matches!(self.config.kind, crate::config::Kind::Oneshot) {
             // Up means done: its end is awaited.
             return;
         }
-        self.await_ready_within(myself, self.config.ready_timeout);
+        self.await_ready_within(myself, generation, self.config.ready_timeout);
     }
 
     /// Goes on to wait: another image of cafe did so far.
-    pub(super) fn await_ready_again(&mut self, myself: &ActorRef<Msg>, left: Option<Duration>) {
-        if let Some(instance) = self.instance.as_deref_mut()
+    pub(super) fn await_ready_again(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        left: Option<Duration>,
+    ) {
+        let context = self.context.clone();
+        let descriptor = match self.config.ready {
+            Some(Ready::Fd(descriptor)) => descriptor,
+            _ => 0,
+        };
+        if let Some(instance) = self.find(generation)
             && let Some(pipe) = instance.ready_pipe.clone()
-            && let Some(Ready::Fd(descriptor)) = self.config.ready
         {
-            let heard = hear_pipe(myself, &self.context, instance.generation, descriptor, pipe);
+            let heard = hear_pipe(myself, &context, generation, descriptor, pipe);
             instance.checks.push(heard);
         }
         if !matches!(self.config.kind, crate::config::Kind::Oneshot) {
-            self.await_ready_within(myself, left.unwrap_or(self.config.ready_timeout));
+            let timeout = left.unwrap_or(self.config.ready_timeout);
+            self.await_ready_within(myself, generation, timeout);
         }
     }
 
-    fn await_ready_within(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
-        let Some(ready) = self.config.ready.clone() else { return self.up(myself, None) };
-        let Some(instance) = self.instance.as_mut() else { return };
+    fn await_ready_within(&mut self, myself: &ActorRef<Msg>, generation: u64, timeout: Duration) {
+        let Some(ready) = self.config.ready.clone() else {
+            return match self.is_current(generation) {
+                true => self.up(myself, generation, None),
+                false => self.settle(myself, generation),
+            };
+        };
+        let Some(instance) = self.find(generation) else { return };
         if let Some(evidence) = instance.early_evidence.take() {
-            return self.up(myself, Some(evidence));
+            return self.up(myself, generation, Some(evidence));
         }
-        let (me, generation) = (myself.clone(), instance.generation);
+        let me = myself.clone();
         match ready {
             Ready::Delay(delay) => {
                 let evidence = format!("alive for {}", show_duration(delay));
@@ -69,12 +84,12 @@ impl State {
             // The log pump and the notify socket watch since before the start; the descriptor's task, too.
             Ready::Log(_) | Ready::Notify | Ready::Fd(_) => {}
         }
-        self.set_ready_deadline(myself, timeout);
+        self.set_ready_deadline(myself, generation, timeout);
     }
 
-    fn set_ready_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
-        let Some(instance) = self.instance.as_mut() else { return };
-        let (me, generation) = (myself.clone(), instance.generation);
+    fn set_ready_deadline(&mut self, myself: &ActorRef<Msg>, generation: u64, timeout: Duration) {
+        let me = myself.clone();
+        let Some(instance) = self.find(generation) else { return };
         instance.due = Some(Instant::now() + timeout);
         instance.deadline = Some(task::spawn("ready deadline", async move {
             tokio::time::sleep(timeout).await;
@@ -83,57 +98,63 @@ impl State {
     }
 
     pub(super) fn ready(&mut self, myself: &ActorRef<Msg>, generation: u64, evidence: String) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         match instance.phase {
             Phase::Spawning => instance.early_evidence = Some(evidence),
-            Phase::Starting => self.up(myself, Some(evidence)),
+            Phase::Starting => self.up(myself, generation, Some(evidence)),
             Phase::Up | Phase::Stopping | Phase::Clearing => {}
         }
     }
 
-    fn up(&mut self, myself: &ActorRef<Msg>, evidence: Option<String>) {
-        let Some(instance) = self.instance.as_mut() else { return };
+    pub(super) fn up(&mut self, myself: &ActorRef<Msg>, generation: u64, evidence: Option<String>) {
+        let Some(instance) = self.find(generation) else { return };
         instance.phase = Phase::Up;
         instance.was_up = true;
         (instance.deadline, instance.due) = (None, None);
         instance.ready_pipe = None;
         instance.checks.clear();
-        let generation = instance.generation;
-        self.report(Report::Up { evidence });
+        match self.is_current(generation) {
+            true => self.report(Report::Up { evidence }),
+            false => self.take_over(myself, evidence),
+        }
         self.set_watchdog(myself, generation, None);
-        self.watch_health(myself);
+        self.watch_health(myself, generation);
     }
 
     pub(super) fn readiness_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.phase != Phase::Starting {
             return;
         }
         let timeout = show_duration(self.config.ready_timeout);
         let code = crate::types::error::Code::NotReadyInTime;
-        self.end(myself, format!("not ready within {timeout} [{code}]"));
+        self.end(myself, generation, format!("not ready within {timeout} [{code}]"));
     }
 
     // ---- health ----
 
     /// Begins the health probes of a service that is up.
-    pub(super) fn watch_health(&mut self, myself: &ActorRef<Msg>) {
+    pub(super) fn watch_health(&mut self, myself: &ActorRef<Msg>, generation: u64) {
         let grace = self.config.health.as_ref().map(|health| health.grace);
-        self.probe_after(myself, grace.unwrap_or_default());
+        self.probe_after(myself, generation, grace.unwrap_or_default());
     }
 
     /// Goes on with them: another image of cafe did so far. The next is due at a whole number of periods after the start,
     /// so that no number of upgrades brings it forward or puts it off.
-    pub(super) fn watch_health_again(&mut self, myself: &ActorRef<Msg>) {
-        let (Some(health), Some(instance)) = (&self.config.health, &self.instance) else { return };
-        let next = next_probe(instance.started.elapsed(), health.grace, health.every);
-        self.probe_after(myself, next);
+    pub(super) fn watch_health_again(&mut self, myself: &ActorRef<Msg>, generation: u64) {
+        let Some((grace, every)) = self.config.health.as_ref().map(|it| (it.grace, it.every))
+        else {
+            return;
+        };
+        let Some(instance) = self.find(generation) else { return };
+        let next = next_probe(instance.started.elapsed(), grace, every);
+        self.probe_after(myself, generation, next);
     }
 
-    fn probe_after(&mut self, myself: &ActorRef<Msg>, first: Duration) {
+    fn probe_after(&mut self, myself: &ActorRef<Msg>, generation: u64, first: Duration) {
         let Some(health) = self.config.health.clone() else { return };
-        let Some(instance) = self.instance.as_mut() else { return };
-        let (me, generation) = (myself.clone(), instance.generation);
+        let me = myself.clone();
+        let Some(instance) = self.find(generation) else { return };
         instance.checks.push(task::spawn("health", async move {
             let target = probe_target(&health.probe);
             tokio::time::sleep(first).await;
@@ -156,7 +177,7 @@ impl State {
         result: Result<String, String>,
     ) {
         let Some(health) = self.config.health.clone() else { return };
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.phase != Phase::Up {
             return;
         }
@@ -179,14 +200,15 @@ impl State {
         self.report(Report::Health { healthy: false, evidence: evidence.clone() });
         if health.action == OnUnhealthy::Restart {
             let code = crate::types::error::Code::HealthFailed;
-            self.end(myself, format!("health check failed {failures} times: {evidence} [{code}]"));
+            let trigger = format!("health check failed {failures} times: {evidence} [{code}]");
+            self.end(myself, generation, trigger);
         }
     }
 
     // ---- sd_notify(3) ----
 
     pub(super) fn notified(&mut self, myself: &ActorRef<Msg>, generation: u64, said: Notification) {
-        if self.current(generation).is_none() {
+        if self.find(generation).is_none() {
             return;
         }
         if let Some(pid) = said.main_pid {
@@ -197,16 +219,16 @@ impl State {
         }
         if let Some(errno) = said.errno.and_then(|errno| i32::try_from(errno).ok()) {
             let error = std::io::Error::from_raw_os_error(errno);
-            self.report(Report::StatusText(format!("failed: {error}")));
+            self.says(generation, format!("failed: {error}"));
         }
         if said.reloading {
-            self.report(Report::StatusText("reloading".to_owned()));
+            self.says(generation, "reloading".to_owned());
         }
         if said.stopping {
-            self.report(Report::StatusText("stopping by itself".to_owned()));
+            self.says(generation, "stopping by itself".to_owned());
         }
         if let Some(text) = said.status {
-            self.report(Report::StatusText(text));
+            self.says(generation, text);
         }
         if said.ready {
             self.ready(myself, generation, "said READY=1".to_owned());
@@ -221,6 +243,16 @@ impl State {
         }
     }
 
+    /// What it says of itself is shown once it is the one that is shown.
+    fn says(&mut self, generation: u64, text: String) {
+        if self.is_current(generation) {
+            return self.report(Report::StatusText(text));
+        }
+        if let Some(instance) = self.find(generation) {
+            instance.said = Some(text);
+        }
+    }
+
     /// Begins (again) the time within which the service must give a sign of life: a new interval, or the one
     /// that holds.
     pub(super) fn set_watchdog(
@@ -231,7 +263,7 @@ impl State {
     ) {
         let configured = self.config.watchdog;
         let me = myself.clone();
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         instance.watchdog_interval = interval.or(instance.watchdog_interval).or(configured);
         let Some(interval) = instance.watchdog_interval else { return };
         if !matches!(instance.phase, Phase::Starting | Phase::Up) {
@@ -244,18 +276,16 @@ impl State {
     }
 
     pub(super) fn watchdog_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
-        if self.current(generation).is_some() {
-            let code = crate::types::error::Code::HealthFailed;
-            self.end(myself, format!("no WATCHDOG=1 in time [{code}]"));
-        }
+        let code = crate::types::error::Code::HealthFailed;
+        self.end(myself, generation, format!("no WATCHDOG=1 in time [{code}]"));
     }
 
     /// `EXTEND_TIMEOUT_USEC`: the deadline of the start or the stop that runs now begins anew.
     fn extend_deadline(&mut self, myself: &ActorRef<Msg>, generation: u64, extension: Duration) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         match instance.phase {
-            Phase::Starting => self.set_ready_deadline(myself, extension),
-            Phase::Stopping => self.set_stop_deadline(myself, extension),
+            Phase::Starting => self.set_ready_deadline(myself, generation, extension),
+            Phase::Stopping => self.set_stop_deadline(myself, generation, extension),
             Phase::Spawning | Phase::Up | Phase::Clearing => {}
         }
     }
@@ -265,7 +295,7 @@ impl State {
     /// `MAINPID`: believed only of a process that belongs to the service.
     fn check_main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: u32) {
         let (me, context) = (myself.clone(), self.context.clone());
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         let Some(family) = instance.family.clone() else { return };
         instance.hearing.retain(|inquiry| !inquiry.is_finished());
         instance.asked += 1;
@@ -277,19 +307,20 @@ impl State {
 
     /// Another process of the service is its main one from now on.
     pub(super) fn main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: Option<u32>) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         instance.asked = instance.asked.saturating_sub(1);
         let Some(pid) = pid else { return };
         if instance.child.as_ref().is_some_and(|child| child.pid() == pid) {
             return;
         }
-        let (name, since) = (self.name.clone(), jiff::Timestamp::now());
+        let (seat, since) = (instance.seat.clone(), jiff::Timestamp::now());
         let Ok(start_time) = crate::os::procfs::start_time(pid) else { return };
-        let entry = super::super::journal::Entry { generation, pid, start_time, since };
-        let Some(child) = self.context.adopt(&entry) else { return };
-        self.context.journal.began(&name, generation, &child, since);
-        self.report(Report::MainPid(pid));
-        self.follow(myself, child);
+        let Some(child) = self.context.adopt(pid, start_time) else { return };
+        self.context.journal.began(&seat, generation, &child, since);
+        if self.is_current(generation) {
+            self.report(Report::MainPid(pid));
+        }
+        self.follow(myself, generation, child);
     }
 }
 

@@ -13,7 +13,9 @@ use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::super::report::EndedHow;
 use super::instance::{Instance, Phase};
+use super::launch::ReadyPipe;
 use super::{Msg, State};
 use crate::actors::services::Context;
 use crate::config::Ready;
@@ -23,13 +25,17 @@ use crate::os::image::Descriptors;
 use crate::os::notify::Socket;
 use crate::os::pidfd::Exit;
 use crate::os::process::Child;
-use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// A service, written down.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct Record {
     generation: u64,
     instance: Option<InstanceRecord>,
+    /// The one that it is to be replaced by, or that it replaced.
+    beside: Option<InstanceRecord>,
+    /// How the present one ended while the other one still does.
+    held: Option<EndedHow>,
     armed: Option<super::timer::Record>,
     run_owed: bool,
 }
@@ -38,6 +44,10 @@ pub(in super::super) struct Record {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct InstanceRecord {
     generation: u64,
+    seat: Seat,
+    replaces: Option<String>,
+    stands_in: bool,
+    said: Option<String>,
     phase: Phase,
     main: Process,
     /// The main process it began with, if it named another one.
@@ -78,7 +88,8 @@ struct NotifyRecord {
 #[derive(Debug)]
 pub(in super::super) struct Resumed {
     record: Record,
-    held: Option<Held>,
+    instance: Option<Held>,
+    beside: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -86,7 +97,7 @@ struct Held {
     child: Arc<Child>,
     family: Family,
     notify: Option<(Arc<Socket>, Option<u32>)>,
-    ready_pipe: Option<Arc<super::launch::ReadyPipe>>,
+    ready_pipe: Option<Arc<ReadyPipe>>,
     /// Its log is not watched for a line any more.
     line_came: bool,
 }
@@ -129,6 +140,8 @@ impl State {
         let record = Record {
             generation: self.generation,
             instance: self.instance.as_deref().and_then(InstanceRecord::of),
+            beside: self.beside.as_deref().and_then(InstanceRecord::of),
+            held: self.held,
             armed: self.armed.as_ref().map(super::timer::Armed::record),
             run_owed: self.run_owed,
         };
@@ -141,63 +154,75 @@ impl State {
 
     /// Whether something is under way of which only this image can learn what becomes of it.
     fn is_busy(&self) -> bool {
-        self.instance.as_ref().is_some_and(|instance| {
+        self.instance.iter().chain(&self.beside).any(|instance| {
             instance.child.is_none() || instance.inquiry.is_some() || instance.asked > 0
         })
     }
 
     /// Goes on where the image before was.
     pub(super) fn resume(&mut self, myself: &ActorRef<Msg>, resumed: Resumed) {
-        let Resumed { record, held } = resumed;
+        let Resumed { record, instance, beside } = resumed;
         self.generation = record.generation;
         self.run_owed = record.run_owed;
-        if let (Some(record), Some(held)) = (record.instance, held) {
-            self.resume_instance(myself, record, held);
+        self.held = record.held;
+        let present = record.instance.zip(instance);
+        let beside = record.beside.zip(beside);
+        // Both are there before anything follows from either.
+        self.instance = present.as_ref().map(|(record, held)| self.restored(record, held));
+        self.beside = beside.as_ref().map(|(record, held)| self.restored(record, held));
+        for (record, held) in present.into_iter().chain(beside) {
+            self.go_on_with(myself, &record, held);
         }
         if let Some(armed) = record.armed {
             self.arm_again(myself, armed);
         }
     }
 
-    fn resume_instance(&mut self, myself: &ActorRef<Msg>, record: InstanceRecord, held: Held) {
-        let mut instance = Instance::new(record.generation);
+    fn restored(&self, record: &InstanceRecord, held: &Held) -> Box<Instance> {
+        let mut instance = Instance::new(record.generation, record.seat.clone());
         instance.phase = record.phase;
         instance.found = record.found;
         instance.was_up = record.was_up;
+        instance.replaces.clone_from(&record.replaces);
+        instance.stands_in = record.stands_in;
         instance.started = record.started.into();
         instance.started_at = record.started_at;
-        instance.trigger = record.trigger;
+        instance.trigger.clone_from(&record.trigger);
         instance.ordered = record.ordered;
         instance.exit = record.exit.map(Box::new);
+        instance.said.clone_from(&record.said);
         instance.failures = record.failures;
         instance.unhealthy = record.unhealthy;
         instance.watchdog_interval = record.watchdog_interval;
         instance.stop_began = record.stop_began.map(|began| Instant::from(began).into());
         instance.oom_kills_before = record.oom_kills_before;
-        instance.family = Some(held.family);
-        instance.notify = held.notify;
-        instance.ready_pipe = held.ready_pipe;
+        instance.family = Some(held.family.clone());
+        instance.notify.clone_from(&held.notify);
+        instance.ready_pipe.clone_from(&held.ready_pipe);
         instance.child = Some(held.child.clone());
         if held.line_came && matches!(self.config.ready, Some(Ready::Log(_))) {
             instance.early_evidence = Some("a line of its log matched".to_owned());
         }
-        let generation = instance.generation;
-        self.instance = Some(instance);
+        instance
+    }
+
+    fn go_on_with(&mut self, myself: &ActorRef<Msg>, record: &InstanceRecord, held: Held) {
+        let generation = record.generation;
         if record.phase == Phase::Clearing {
-            return self.clear_again(myself);
+            return self.clear_again(myself, generation);
         }
-        self.follow(myself, held.child);
+        self.follow(myself, generation, held.child);
         let left = record.due.map(Moment::left);
         match record.phase {
-            Phase::Starting => self.await_ready_again(myself, left),
+            Phase::Starting => self.await_ready_again(myself, generation, left),
             Phase::Up => {
-                self.watch_health_again(myself);
+                self.watch_health_again(myself, generation);
                 self.set_watchdog(myself, generation, None);
             }
             Phase::Stopping => match left {
-                Some(left) => self.set_stop_deadline(myself, left),
+                Some(left) => self.set_stop_deadline(myself, generation, left),
                 // Its time was over: everything is being killed.
-                None => self.clear(myself, Duration::ZERO),
+                None => self.clear(myself, generation, Duration::ZERO),
             },
             Phase::Spawning | Phase::Clearing => {}
         }
@@ -220,6 +245,10 @@ impl InstanceRecord {
         });
         Some(Self {
             generation: instance.generation,
+            seat: instance.seat.clone(),
+            replaces: instance.replaces.clone(),
+            stands_in: instance.stands_in,
+            said: instance.said.clone(),
             phase: instance.phase,
             main,
             first,
@@ -245,8 +274,8 @@ impl InstanceRecord {
 impl Record {
     /// The numbers of all descriptors in it.
     pub(in super::super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        let instance = self.instance.iter();
-        instance.flat_map(|instance| {
+        let instances = self.instance.iter().chain(&self.beside);
+        instances.flat_map(|instance| {
             let main = Some(instance.main.pidfd);
             let first = instance.first.map(|(_, leader)| leader);
             let socket = instance.notify.as_ref().map(|notify| notify.socket);
@@ -254,42 +283,53 @@ impl Record {
         })
     }
 
-    /// Its process, and which incarnation that is.
-    pub(in super::super) fn running(&self) -> Option<(u32, u64)> {
-        self.instance.as_ref().map(|instance| (instance.main.pid, instance.generation))
+    /// How many processes it has.
+    pub(in super::super) fn processes(&self) -> usize {
+        self.instance.iter().chain(&self.beside).count()
     }
 }
 
 impl Resumed {
     /// Takes what the record names. To be called before the reaper runs: it takes the status of every child nobody
-    /// waits for.
+    /// waits for. `line_came` says of a generation that its log is not watched for a line any more.
     pub(in super::super) fn take(
         record: Record,
-        name: &Name,
+        context: &Context,
+        descriptors: &mut Descriptors,
+        line_came: impl Fn(u64) -> bool,
+    ) -> Self {
+        let mut held = |instance: &Option<InstanceRecord>| {
+            let instance = instance.as_ref()?;
+            Held::take(instance, context, descriptors, line_came(instance.generation))
+        };
+        let (instance, beside) = (held(&record.instance), held(&record.beside));
+        Self { record, instance, beside }
+    }
+}
+
+impl Held {
+    fn take(
+        instance: &InstanceRecord,
         context: &Context,
         descriptors: &mut Descriptors,
         line_came: bool,
-    ) -> Self {
-        let held = record.instance.as_ref().and_then(|instance| {
-            let pidfd = Arc::new(descriptors.take(instance.main.pidfd)?);
-            let leader = match instance.first {
-                Some((_, leader)) => Arc::new(descriptors.take(leader)?),
-                None => Arc::clone(&pidfd),
-            };
-            let family = instance.first.map_or(instance.main.pid, |(first, _)| first);
-            let family = Family::held(family, context.mark(name), leader);
-            let (pid, start_time) = (instance.main.pid, instance.main.start_time);
-            let child = Child::held(pid, start_time, pidfd, instance.exit, &context.children());
-            let notify = instance.notify.as_ref().and_then(|notify| {
-                let socket = Socket::held(descriptors.take(notify.socket)?, notify.path.clone());
-                Some((Arc::new(socket.ok()?), notify.owner))
-            });
-            let ready_pipe = instance.ready_pipe.and_then(|number| descriptors.take(number));
-            let ready_pipe =
-                ready_pipe.and_then(|pipe| super::launch::ReadyPipe::from_owned_fd(pipe).ok());
-            let ready_pipe = ready_pipe.map(Arc::new);
-            Some(Held { child: Arc::new(child), family, notify, ready_pipe, line_came })
+    ) -> Option<Self> {
+        let pidfd = Arc::new(descriptors.take(instance.main.pidfd)?);
+        let leader = match instance.first {
+            Some((_, leader)) => Arc::new(descriptors.take(leader)?),
+            None => Arc::clone(&pidfd),
+        };
+        let family = instance.first.map_or(instance.main.pid, |(first, _)| first);
+        let family = Family::held(family, context.mark(&instance.seat), leader);
+        let (pid, start_time) = (instance.main.pid, instance.main.start_time);
+        let child = Child::held(pid, start_time, pidfd, instance.exit, &context.children());
+        let notify = instance.notify.as_ref().and_then(|notify| {
+            let socket = Socket::held(descriptors.take(notify.socket)?, notify.path.clone());
+            Some((Arc::new(socket.ok()?), notify.owner))
         });
-        Self { record, held }
+        let ready_pipe = instance.ready_pipe.and_then(|number| descriptors.take(number));
+        let ready_pipe = ready_pipe.and_then(|pipe| ReadyPipe::from_owned_fd(pipe).ok());
+        let ready_pipe = ready_pipe.map(Arc::new);
+        Some(Self { child: Arc::new(child), family, notify, ready_pipe, line_came })
     }
 }
