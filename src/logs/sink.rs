@@ -94,18 +94,18 @@ impl Sink {
     }
 
     /// How many bytes of some lines are written, of which an earlier pump said that they go to `position`. A torn one
-    /// among them is completed by what is written next.
-    pub(super) fn found(&mut self, place: Place<'_>, position: Position) -> u64 {
+    /// among them is completed by what is written next. `None`: the file is another one, and somebody has written to it.
+    pub(super) fn found(&mut self, place: Place<'_>, position: Position) -> Option<u64> {
         let path = dir::of(place.root, place.service).join(dir::CURRENT);
         // A file that is not there, or a new one, is not written to yet: its position would be known.
-        let Ok(file) = std::fs::metadata(path) else { return position.done };
+        let Ok(file) = std::fs::metadata(path) else { return Some(position.done) };
         let same =
             position.inode != 0 && (file.dev(), file.ino()) == (position.device, position.inode);
         let Some(written) = file.len().checked_sub(position.base).filter(|_| same) else {
-            return position.done;
+            return (same || position.inode == 0 || file.len() == 0).then_some(position.done);
         };
         self.completes = true;
-        position.done + written
+        Some(position.done + written)
     }
 
     /// Says in the transit where the next byte goes.

@@ -40,6 +40,12 @@ impl Worker {
     fn recover_service(&mut self, left: Vec<Left>) {
         let Some(first) = left.first() else { return };
         let (position, slot) = (first.position, self.slot_of_left(&first.record));
+        let Some(service) = self.services[slot].as_mut() else { return };
+        let place = self.files.place(&service.name, service.options, None);
+        let Some(written) = service.sink.found(place, position) else {
+            left.iter().for_each(|left| left.chunk.put_aside("the log file is another one"));
+            return;
+        };
         let mut trouble =
             Trouble { left: true, ..Trouble::new(Vec::new(), "cafe was killed".to_owned()) };
         for Left { chunk, record, held, bytes, .. } in left {
@@ -57,9 +63,8 @@ impl Worker {
             trouble.kept.push(chunk);
         }
         let Some(service) = self.services[slot].as_mut() else { return };
-        let place = self.files.place(&service.name, service.options, None);
         let length = trouble.pending.len();
-        let written = service.sink.found(place, position).min(length as u64);
+        let written = written.min(length as u64);
         if let Some(chunk) = trouble.kept.first() {
             chunk.set_done(written);
         }

@@ -103,7 +103,7 @@ impl Transit {
             match left(&path) {
                 Ok(Some(left)) => found.push(left),
                 Ok(None) => fs::remove_file(&path)?,
-                Err(error) => put_aside(&path, &error),
+                Err(error) => put_aside(&path, &error.to_string()),
             }
         }
         Ok(found)
@@ -228,6 +228,11 @@ impl Chunk {
         kill::point();
     }
 
+    /// Kept under another name, for people to look at.
+    pub(super) fn put_aside(&self, why: &str) {
+        put_aside(&self.path, why);
+    }
+
     /// It is done with for good.
     pub(super) fn remove(self) {
         kill::point();
@@ -270,10 +275,10 @@ fn left(path: &Path) -> io::Result<Option<Left>> {
 /// No file of transit is larger: a record and one read.
 const LARGEST: u64 = 1 << 20;
 
-fn put_aside(path: &Path, error: &io::Error) {
+fn put_aside(path: &Path, why: &str) {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(".unreadable");
-    tracing::warn!(path = %path.display(), %error, "cannot be read, put aside: log lines may be in it");
+    aside.push(".unused");
+    tracing::warn!(path = %path.display(), why, "cannot be used, put aside: log lines may be in it");
     if let Err(error) = fs::rename(path, &aside) {
         tracing::warn!(path = %path.display(), %error, "cannot be put aside");
     }

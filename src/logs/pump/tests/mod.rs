@@ -2,6 +2,7 @@
 
 mod kill;
 mod killed;
+mod left;
 mod suspend;
 mod trouble;
 
