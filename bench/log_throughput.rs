@@ -138,6 +138,7 @@ fn with_pump(generator: &[&str], dir: &Path, keep: u32) -> Run {
     let source = Source {
         service: service.clone(),
         generation: 1,
+        beside: false,
         stdout,
         stderr,
         options,

@@ -158,6 +158,22 @@ async fn services_outlive_the_actor_that_owns_them_and_its_supervisor() {
             world.until(|world| world.bus.actor_failures() >= 4).await;
             assert_eq!(world.pids(), before);
 
+            // In the middle of an overlap as well: the one that was up stays, what was to replace it goes.
+            let board = world.root.services.board();
+            let count = || board.service("steady").map_or(0, |steady| steady.instances.len());
+            world
+                .root
+                .services
+                .act(Verb::Overlap, "steady", "test".to_owned())
+                .await
+                .expect("acts");
+            world.until(|_| count() == 2).await;
+            for owner in world.services_actor().await.get_children() {
+                owner.kill();
+            }
+            world.until(|world| world.bus.actor_failures() >= 7 && count() == 1).await;
+            assert_eq!(world.pids(), before);
+
             // They are under control as before: a command reaches the same process.
             world.root.services.act(Verb::Stop, "steady", "test".to_owned()).await.expect("stops");
             world

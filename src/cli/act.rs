@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use super::Outcome;
 use super::arguments::{
-    ActArguments, Global, KillArguments, ReloadArguments, ShutdownArguments, WaitArguments,
+    ActArguments, Global, KillArguments, ReloadArguments, RestartArguments, ShutdownArguments,
+    WaitArguments,
 };
 use super::configs::reloaded;
 use super::exit::Exit;
@@ -40,11 +41,12 @@ pub(super) async fn stop(
 }
 
 pub(super) async fn restart(
-    arguments: &ActArguments,
+    arguments: &RestartArguments,
     global: &Global,
     output: &mut Output,
 ) -> Outcome {
-    act(Verb::Restart, arguments, global, output).await
+    let verb = if arguments.overlap { Verb::Overlap } else { Verb::Restart };
+    act(verb, &arguments.act, global, output).await
 }
 
 pub(super) async fn kill(
@@ -188,7 +190,7 @@ pub(super) fn sentence(verb: Verb, change: &Change, took: Duration) -> String {
         Verb::Start => {
             format!("started {name}{process}, {to} after {took}; see: cafe logs {name}\n")
         }
-        Verb::Restart => {
+        Verb::Restart | Verb::Overlap => {
             format!("restarted {name}{process}, {to} after {took}; see: cafe logs {name}\n")
         }
         Verb::Stop => format!("stopped {name}{process} after {took}\n"),

@@ -125,8 +125,8 @@ pub(super) enum Command {
     Start(ActArguments),
     /// Stop services or groups, and what needs them
     Stop(ActArguments),
-    /// Stop, then start
-    Restart(ActArguments),
+    /// Stop, then start; with --overlap start the next before the last is stopped
+    Restart(RestartArguments),
     /// Have services read their own config again; without a name: cafe its config file
     Reload(ReloadArguments),
     /// Send a signal to services or groups
@@ -265,7 +265,7 @@ pub(super) struct EventsArguments {
     pub(super) utc: bool,
 }
 
-/// `cafe start`, `stop`, `restart`.
+/// `cafe start`, `stop`.
 #[derive(Debug, Args)]
 pub(super) struct ActArguments {
     /// Services or groups
@@ -274,6 +274,18 @@ pub(super) struct ActArguments {
     /// Why, for the audit event
     #[arg(short = 'm', long, value_name = "WHY")]
     pub(super) message: Option<String>,
+}
+
+/// `cafe restart`.
+#[derive(Debug, Args)]
+pub(super) struct RestartArguments {
+    /// Whom, and why.
+    #[command(flatten)]
+    pub(super) act: ActArguments,
+    /// Start the next generation beside the present one, with the same sockets, and stop that once the next is ready; if it
+    /// does not become ready nothing changes
+    #[arg(long)]
+    pub(super) overlap: bool,
 }
 
 /// `cafe reload`.

@@ -38,13 +38,16 @@ fn accepted(config: &Config, path: &Path, output: &mut Output) -> Outcome {
     match output.format() {
         Format::Json => output.json(&json!({
             "schema": SCHEMA, "ok": true, "revision": config.revision, "services": services,
-            "groups": groups, "errors": [],
+            "groups": groups, "errors": [], "remarks": config::remarks(config),
         }))?,
         Format::Plain => {}
         Format::Human => {
             let path = path.display();
             output
                 .write(&format!("{path}: no errors (services: {services}, groups: {groups})\n"))?;
+            for remark in config::remarks(config) {
+                output.remark(&format!("note: {remark}\n"));
+            }
         }
     }
     Ok(Exit::Done)

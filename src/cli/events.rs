@@ -41,7 +41,11 @@ pub(super) async fn events(
 
 fn concerns(event: &Event, names: &[String]) -> bool {
     let subject = event.kind.subject();
-    names.is_empty() || subject.is_some_and(|subject| names.iter().any(|name| name == subject))
+    names.is_empty()
+        || subject.is_some_and(|subject| {
+            let service = subject.split_once('@').map_or(subject, |(service, _)| service);
+            names.iter().any(|name| name == subject || name == service)
+        })
 }
 
 fn show(event: &Event, zone: &TimeZone, output: &mut Output) -> Result<(), Failure> {

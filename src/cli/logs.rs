@@ -108,18 +108,39 @@ fn services(
         };
         let groups = status.map_or(&[][..], |status| &status.groups);
         if let Some(group) = groups.iter().find(|group| group.name.as_str() == name) {
-            services.extend(group.services.iter().cloned());
+            let members = group.services.iter();
+            services.extend(members.flat_map(|name| instances(name, status, directory)));
             continue;
         }
         let configured = status.map_or(&[][..], |status| &status.services);
         let is_configured = configured.iter().any(|service| service.name.as_str() == name);
         let service: Name = name.parse().map_err(|_| unknown())?;
-        if !is_configured && !directory.join(name).try_exists().unwrap_or(true) {
+        let found = instances(&service, status, directory);
+        let is_there = !directory.join(name).try_exists().is_ok_and(|there| !there);
+        if !is_configured && !is_there && found == [service] {
             return Err(unknown());
         }
-        services.push(service);
+        services.extend(found);
     }
     Ok(services)
+}
+
+/// A service with several instances is these: those of the config, and those that have left logs.
+fn instances(service: &Name, status: Option<&Status>, directory: &Path) -> Vec<Name> {
+    if service.number().is_some() {
+        return vec![service.clone()];
+    }
+    let shown = status.into_iter().flat_map(|status| &status.services);
+    let shown = shown.filter(|shown| shown.name == *service).flat_map(|shown| &shown.instances);
+    let mut names: Vec<Name> = shown.filter_map(|instance| instance.name.clone()).collect();
+    let written = crate::logs::read::services(directory).unwrap_or_default();
+    names.extend(written.into_iter().filter(|name| name.service() == service.as_str()));
+    if names.is_empty() {
+        names.push(service.clone());
+    }
+    names.sort_by_key(Name::number);
+    names.dedup();
+    names
 }
 
 /// How lines look.

@@ -13,8 +13,9 @@ use super::output::{Format, Output};
 use super::style::{Paint, tame};
 use super::table::{Cell, Table};
 use crate::net::control::{Client, LogLine, LogQuery};
+use crate::types::name::Name;
 use crate::types::state::State;
-use crate::types::status::{Privileges, Service, Status};
+use crate::types::status::{Instance, Privileges, Service, Status};
 use crate::types::unit::{show_duration, show_size};
 
 /// Last lines shown with one service; all that came with `-v`.
@@ -114,6 +115,8 @@ pub(super) fn overview(status: &Status, paint: Paint) -> String {
     table.row(headings.map(|heading| Cell::painted(heading, paint.dim(heading))));
     for service in &status.services {
         table.row(row(service, paint));
+        let several = service.instances.iter().filter(|instance| instance.name.is_some());
+        several.for_each(|instance| table.row(instance_row(instance, paint)));
     }
     text += &table.render();
     text
@@ -122,7 +125,7 @@ pub(super) fn overview(status: &Status, paint: Paint) -> String {
 fn row(service: &Service, paint: Paint) -> [Cell; 9] {
     let state = service.state;
     let glyph = paint.glyph(state);
-    let is_up = service.pid.is_some();
+    let is_up = service.instances.iter().any(|instance| instance.pid.is_some());
     let when = |shown: String| Cell::new(if is_up { shown } else { String::new() });
     [
         Cell::painted(glyph, paint.state(state, glyph)),
@@ -134,6 +137,31 @@ fn row(service: &Service, paint: Paint) -> [Cell; 9] {
         when(format!("{:.1}%", service.cpu_percent)),
         when(show_size(service.memory_bytes)),
         Cell::new(tame(&service.reason)),
+    ]
+}
+
+/// One of several instances, under their service.
+fn instance_row(instance: &Instance, paint: Paint) -> [Cell; 9] {
+    let name = format!("  {}", instance.name.as_ref().map_or("", Name::as_str));
+    let state = instance.state.unwrap_or(State::Stopped);
+    let glyph = paint.glyph(state);
+    let when =
+        |shown: String| Cell::new(if instance.pid.is_some() { shown } else { String::new() });
+    [
+        Cell::painted(glyph, paint.state(state, glyph)),
+        Cell::new(name),
+        Cell::painted(state.as_str(), paint.state(state, state.as_str())),
+        Cell::new(""),
+        Cell::new(instance.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        Cell::new(
+            instance
+                .restarts
+                .filter(|count| *count > 0)
+                .map_or_else(String::new, |count| count.to_string()),
+        ),
+        when(format!("{:.1}%", instance.cpu_percent)),
+        when(show_size(instance.memory_bytes)),
+        Cell::new(tame(&instance.reason)),
     ]
 }
 
@@ -264,6 +292,15 @@ pub(super) fn detail(service: &Service, paint: Paint, now: Timestamp) -> String 
         fact(
             "process",
             format!("pid {pid}, up {up}, cpu {:.1} %, memory {memory}", service.cpu_percent),
+        );
+    }
+    for instance in service.instances.iter().filter(|instance| instance.name.is_some()) {
+        let name = instance.name.as_ref().map_or("", Name::as_str);
+        let state = instance.state.unwrap_or(State::Stopped);
+        let pid = instance.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        fact(
+            name,
+            format!("{}{pid}: {}", paint.state(state, state.as_str()), tame(&instance.reason)),
         );
     }
     let group = service.group.as_ref().map(|group| format!(", group {group}")).unwrap_or_default();

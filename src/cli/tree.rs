@@ -57,7 +57,7 @@ fn label(node: &Node, paint: Paint) -> String {
     let known = State::ALL.into_iter().find(|state| state.as_str() == node.state);
     let state = known.map_or_else(|| node.state.clone(), |state| paint.state(state, &node.state));
     let mark = match known {
-        Some(known) if node.kind == "service" => {
+        Some(known) if matches!(node.kind.as_str(), "service" | "instance") => {
             format!("{} ", paint.state(known, paint.glyph(known)))
         }
         _ => String::new(),

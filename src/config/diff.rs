@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Each field of a service, and what its change asks for.
-pub(super) const SERVICE_FIELDS: [(&str, Class); 29] = [
+pub(super) const SERVICE_FIELDS: [(&str, Class); 30] = [
     ("command", Class::Restart),
     ("cwd", Class::Restart),
     ("user", Class::Restart),
@@ -40,6 +40,7 @@ pub(super) const SERVICE_FIELDS: [(&str, Class); 29] = [
     ("listen", Class::Restart),
     ("kind", Class::Recreate),
     ("overlap", Class::Live),
+    ("instances", Class::Live),
     ("ready", Class::Restart),
     ("ready_timeout", Class::Live),
     ("watchdog", Class::Restart),

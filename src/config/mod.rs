@@ -14,6 +14,7 @@ mod model;
 pub mod needs;
 mod problem;
 mod reader;
+mod remark;
 mod show;
 mod source;
 mod syntax;
@@ -30,4 +31,5 @@ pub use model::{
     Overlap, Probe, Ready, Reload, Schedule, Service, Start, Stop,
 };
 pub use problem::{Finding, Problems};
+pub use remark::remarks;
 pub use show::show;

@@ -90,6 +90,10 @@ pub struct Service {
     pub nice: Option<i32>,
     /// Started with the daemon, or only by hand.
     pub start: Start,
+    /// A restart by hand or for its config starts the next generation before it stops the last.
+    pub overlap: bool,
+    /// How many of it run side by side.
+    pub instances: u32,
     /// Starts after these, if they are to start at all.
     pub after: Vec<Name>,
     /// Needs these up, starts after them, and stops with them.

@@ -64,7 +64,7 @@ pub(super) fn service(
         (name.clone(), Value::from(if masked { MASK } else { value }))
     });
     let (kind, overlap) = match &service.kind {
-        Kind::Daemon => ("daemon".to_owned(), Value::Null),
+        Kind::Daemon => ("daemon".to_owned(), service.overlap.into()),
         Kind::Oneshot => ("oneshot".to_owned(), Value::Null),
         Kind::Timer { schedule, overlap } => (timer(schedule), word(overlap)),
     };
@@ -86,6 +86,7 @@ pub(super) fn service(
             .collect::<Map<String, Value>>(),
         "kind": kind,
         "overlap": overlap,
+        "instances": service.instances,
         "ready": service.ready.as_ref().map(ready),
         "ready_timeout": exact_duration(service.ready_timeout),
         "watchdog": service.watchdog.map(exact_duration),

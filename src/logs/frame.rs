@@ -56,6 +56,11 @@ impl Framer {
         (self.continued, &self.partial)
     }
 
+    /// Whether the next byte begins a new line.
+    pub(super) fn is_between_lines(&self) -> bool {
+        !self.continued && self.partial.is_empty()
+    }
+
     /// Whether a line is unfinished.
     pub(super) fn has_partial(&self) -> bool {
         !self.partial.is_empty()

@@ -290,7 +290,11 @@ fn name(text: &str) -> Name {
 fn service(text: &str, state: State, pid: Option<u32>, reason: &str) -> Service {
     let instance = |pid| Instance {
         number: 1,
-        pid,
+        name: None,
+        state: None,
+        reason: String::new(),
+        restarts: None,
+        pid: Some(pid),
         generation: 2,
         since: time("2026-11-20T14:00:00Z"),
         memory_bytes: 84 << 20,

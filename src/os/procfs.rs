@@ -14,6 +14,9 @@ pub(super) const STAT_BYTES: usize = 1280;
 /// The kernel's flag of a process that ends, see `linux/sched.h`.
 const PF_EXITING: u64 = 4;
 
+/// The kernel's flag of a thread of its own, which has no program.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
 /// What one read of `/proc/PID/stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -139,7 +142,7 @@ pub(super) fn parse(stat: &[u8]) -> Option<Sample> {
         group,
         session,
         ending: flags & PF_EXITING != 0,
-        executing: code == Some(0) && flags & PF_EXITING == 0,
+        executing: code == Some(0) && flags & (PF_EXITING | PF_KTHREAD) == 0,
         environment_bytes: end.saturating_sub(start),
         cpu_ticks: user + system,
         start_time,
@@ -173,6 +176,9 @@ mod tests {
             let sample = parse(stat.as_bytes()).expect("parses");
             assert_eq!((sample.executing, sample.environment_bytes), (executing, bytes), "{stat}");
         }
+        let kernels = String::from_utf8_lossy(stat).replace("4194560", "2129984");
+        let rest = " 0".repeat(25);
+        assert!(!parse(format!("{kernels} 0 0{rest}").as_bytes()).expect("parses").executing);
         assert_eq!((sample.cpu_ticks, sample.start_time), (12, 12345));
         assert_eq!(sample.memory_bytes, 3 * page_size());
         assert_eq!(parse(b"42 (short) S 1"), None);

@@ -47,6 +47,15 @@ pub enum Kind {
         /// All that is kept of it.
         post_mortem: Box<PostMortem>,
     },
+    /// A generation of a service that was started beside another one: what became of it.
+    Generation {
+        /// Which service.
+        service: Name,
+        /// Which incarnation, counted from 1.
+        generation: u64,
+        /// That it runs, that it took over, or why it did not.
+        message: String,
+    },
     /// A service or a group reached its restart limit.
     GaveUp {
         /// The service or group.
@@ -105,6 +114,7 @@ impl Kind {
         match self {
             Self::State { service, .. }
             | Self::Exit { service, .. }
+            | Self::Generation { service, .. }
             | Self::Log { service, .. } => Some(service.as_str()),
             Self::GaveUp { name, .. } => Some(name.as_str()),
             Self::AutoShutdown { group, .. } => Some(group.as_str()),
@@ -128,6 +138,9 @@ impl Kind {
                     names => format!("; pulled down {}", names.join(", ")),
                 };
                 format!("{service}: {} after {ran} ({}){pulled}", end.cause, end.trigger)
+            }
+            Self::Generation { service, generation, message } => {
+                format!("{service}: generation {generation}: {message}")
             }
             Self::GaveUp { name, reason } => format!("{name}: gave up: {reason}"),
             Self::AutoShutdown { group, reason } => format!("{group}: shut down: {reason}"),

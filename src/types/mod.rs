@@ -8,6 +8,7 @@ pub mod event;
 pub mod exit;
 pub mod name;
 pub mod policy;
+pub mod seat;
 pub mod state;
 pub mod status;
 pub mod unit;

@@ -1,4 +1,4 @@
-//! Names of services and groups: parsed once, then trusted as file names, metric labels and URL parts.
+//! Names of services, their instances and groups: parsed once, then trusted as file names, metric labels and URL parts.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,12 +11,19 @@ use utoipa::ToSchema;
 /// Longest accepted name, in bytes; leaves room for suffixes within `NAME_MAX`.
 pub const MAX_LENGTH: usize = 64;
 
-/// The name of a service or a group: `[a-z0-9]` first, then `[a-z0-9._-]`, at most [`MAX_LENGTH`] bytes.
+/// Most instances of one service.
+pub const MAX_INSTANCES: u32 = 64;
+
+/// Stands before the number of an instance; the name of no service has it.
+const INSTANCE: char = '@';
+
+/// The name of a service or a group: `[a-z0-9]` first, then `[a-z0-9._-]`, at most [`MAX_LENGTH`] bytes. That of an
+/// instance of a service has `@` and its number behind, from 1 to [`MAX_INSTANCES`].
 ///
 /// The alphabet makes a name safe as a directory, a cgroup, a URL segment and a metric label.
 /// Cloning is a reference count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9._-]*$", max_length = 64)]
+#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9._-]*(@[1-9][0-9]?)?$", max_length = 67)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<str>);
 
@@ -25,6 +32,33 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of an instance of this service.
+    #[must_use]
+    pub fn instance(&self, number: u32) -> Self {
+        Self(format!("{}{INSTANCE}{number}", self.service()).into())
+    }
+
+    /// The number of an instance; none for a service that has no more than one.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.0.split_once(INSTANCE)?.1.parse().ok()
+    }
+
+    /// The name of the service, without the number of an instance.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.0.split_once(INSTANCE).map_or(&*self.0, |(service, _)| service)
+    }
+
+    /// As [`Self::service`], as a name.
+    #[must_use]
+    pub fn of_service(&self) -> Self {
+        match self.number() {
+            Some(_) => Self(self.service().into()),
+            None => self.clone(),
+        }
     }
 }
 
@@ -48,13 +82,24 @@ impl FromStr for Name {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if text.is_empty() {
+        let (service, number) = match text.split_once(INSTANCE) {
+            Some((service, number)) => (service, Some(number)),
+            None => (text, None),
+        };
+        if service.is_empty() {
             return Err(Error::Empty);
         }
-        if text.len() > MAX_LENGTH {
-            return Err(Error::TooLong(text.len()));
+        if service.len() > MAX_LENGTH {
+            return Err(Error::TooLong(service.len()));
         }
-        for (position, character) in text.char_indices() {
+        let is_number = |text: &str| {
+            let number = text.parse().ok().filter(|number| (1..=MAX_INSTANCES).contains(number));
+            number.is_some_and(|number| number.to_string() == text)
+        };
+        if number.is_some_and(|number| !is_number(number)) {
+            return Err(Error::Character(INSTANCE));
+        }
+        for (position, character) in service.char_indices() {
             let alphanumeric = character.is_ascii_lowercase() || character.is_ascii_digit();
             let separator = position > 0 && matches!(character, '.' | '_' | '-');
             if !alphanumeric && !separator {
@@ -109,10 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_has_a_number() {
+        let web: Name = "web".parse().expect("a name");
+        let second = web.instance(2);
+        assert_eq!((second.as_str(), second.number(), second.service()), ("web@2", Some(2), "web"));
+        assert_eq!(
+            (second.as_str().parse(), second.of_service()),
+            (Ok(second.clone()), web.clone())
+        );
+        assert_eq!(
+            (web.number(), web.service(), second.instance(64).as_str()),
+            (None, "web", "web@64")
+        );
+    }
+
+    #[test]
     fn refuses_paths_spaces_capitals_and_leading_dots() {
         assert_eq!("".parse::<Name>(), Err(Error::Empty));
         for text in ["../etc", "a/b", "a b", "Web", ".hidden", "-flag", "a\0", "ä"] {
             assert!(matches!(text.parse::<Name>(), Err(Error::Character(_))), "{text}");
+        }
+        for text in ["web@", "web@0", "web@65", "web@01", "web@+1", "web@x", "web@1@2", "web@1+"] {
+            assert_eq!(text.parse::<Name>(), Err(Error::Character('@')), "{text}");
         }
         assert!(matches!("x".repeat(MAX_LENGTH + 1).parse::<Name>(), Err(Error::TooLong(_))));
     }

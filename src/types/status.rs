@@ -92,10 +92,11 @@ pub struct Service {
     /// The group it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Name>,
-    /// Process id of its main process.
+    /// Process id of its main process; none of a service with several instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Its processes; one until `instances` is configured.
+    /// Its processes, and instances that have none: one until `instances` is configured, and two while generations
+    /// overlap.
     pub instances: Vec<Instance>,
     /// Restarts by cafe since it was last started by hand or by the config.
     pub restarts: u64,
@@ -147,8 +148,21 @@ pub struct Listener {
 pub struct Instance {
     /// Its number, from 1.
     pub number: u32,
-    /// Process id.
-    pub pid: u32,
+    /// Its name, where a service has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Its state, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Why it is in that state, likewise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Its restarts, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// Process id, if it has a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// Which incarnation of the service this is, from 1.
     pub generation: u64,
     /// When it was started.
@@ -179,7 +193,7 @@ pub struct Group {
 pub struct Node {
     /// Name among its siblings.
     pub id: String,
-    /// `supervisor`, `actor`, `group`, `service` or `process`.
+    /// `supervisor`, `actor`, `group`, `service`, `instance` or `process`.
     pub kind: String,
     /// A service's state, or `running`, `starting`, `backoff`, `stopped` of an actor.
     pub state: String,

@@ -17,6 +17,7 @@ mod lifecycle;
 mod listen;
 mod logs;
 mod otp;
+mod overlap;
 mod privileges;
 mod reload;
 mod significant;

@@ -67,13 +67,25 @@ impl Api {
     /// The services a name stands for: itself, or the members of the group.
     fn resolve(&self, name: &str) -> Result<Vec<Name>, Problem> {
         let board = self.services.board();
-        if let Some(name) = board.names().into_iter().find(|known| known.as_str() == name) {
-            return Ok(vec![name]);
+        let names = board.names();
+        if let Some(name) = names.iter().find(|known| known.as_str() == name) {
+            return Ok(vec![name.clone()]);
+        }
+        if let Some(name) = names.iter().find(|known| known.service() == name) {
+            return Ok(vec![name.of_service()]);
         }
         let group = board.groups().into_iter().find(|group| group.name.as_str() == name);
-        group
-            .map(|group| group.services)
-            .ok_or_else(|| services::no_such_name(name, &board.names()))
+        group.map(|group| group.services).ok_or_else(|| services::no_such_name(name, &names))
+    }
+
+    /// The same, with each instance for itself.
+    fn resolve_all(&self, name: &str) -> Result<Vec<Name>, Problem> {
+        let board = self.services.board();
+        let single = |name: Name| {
+            let instances = board.instances_of(name.as_str());
+            if instances.is_empty() { vec![name] } else { instances }
+        };
+        Ok(self.resolve(name)?.into_iter().flat_map(single).collect())
     }
 
     async fn do_act(
@@ -85,16 +97,18 @@ impl Api {
         wait: Duration,
     ) -> Result<Acted, Problem> {
         let begun = Instant::now();
-        let names = self.resolve(name.as_str())?;
+        let names = self.resolve_all(name.as_str())?;
         let said = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        self.audit(who, format!("{verb} {name}{said}"));
-        let why = why.unwrap_or_else(|| format!("{verb} by {who}"));
+        let overlapping = if verb == Verb::Overlap { " with overlap" } else { "" };
+        self.audit(who, format!("{verb} {name}{overlapping}{said}"));
+        let why = why.unwrap_or_else(|| format!("{verb}{overlapping} by {who}"));
         let watch = Watch::begin(self.services.board(), &self.bus, &names);
         let by_signal = verb == Verb::Reload && !self.reload_restarts(&names);
         let wanted = match verb {
             Verb::Start => services::Verb::Start,
             Verb::Stop => services::Verb::Stop,
             Verb::Restart => services::Verb::Restart,
+            Verb::Overlap => services::Verb::Overlap,
             Verb::Reload => services::Verb::Reload,
             Verb::Kill { signal } => services::Verb::Signal(signal),
         };
@@ -107,7 +121,8 @@ impl Api {
 
     fn reload_restarts(&self, names: &[Name]) -> bool {
         let config = self.keeper.config();
-        let mut reloads = names.iter().filter_map(|name| Some(config.services.get(name)?.reload));
+        let mut reloads =
+            names.iter().filter_map(|name| Some(config.services.get(name.service())?.reload));
         reloads.any(|reload| reload == config::Reload::Restart)
     }
 }
@@ -178,10 +193,11 @@ impl Backend for Api {
     fn wait<'a>(&'a self, name: &'a Name, goal: Goal, timeout: Duration) -> Answer<'a, Service> {
         Box::pin(async move {
             let board = self.services.board();
-            if board.glance(name.as_str()).is_none() {
+            if board.service(name.as_str()).is_none() {
                 return Err(services::no_such_name(name.as_str(), &board.names()));
             }
-            Watch::begin(board, &self.bus, std::slice::from_ref(name)).goal(goal, timeout).await
+            let names = self.resolve_all(name.as_str())?;
+            Watch::begin(board, &self.bus, &names).goal(name, goal, timeout).await
         })
     }
 
@@ -201,7 +217,7 @@ impl Backend for Api {
 
     fn logs<'a>(&'a self, name: &'a Name, query: LogQuery) -> Answer<'a, Feed<Bytes>> {
         Box::pin(async move {
-            let services = self.resolve(name.as_str())?;
+            let services = self.resolve_all(name.as_str())?;
             Ok(lines::feed(self.log_dir.clone(), services, query))
         })
     }

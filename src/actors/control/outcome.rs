@@ -19,7 +19,10 @@ pub(super) struct Before {
     name: Name,
     state: State,
     pid: Option<u32>,
+    /// The last one that there was, shown or not.
     generation: u64,
+    /// How often the next one did not take over.
+    not_replaced: u64,
 }
 
 /// Watches a set of services from before a command until each has come out of it.
@@ -35,8 +38,10 @@ impl Watch {
     pub(super) fn begin(board: &Board, bus: &Bus, names: &[Name]) -> Self {
         let events = bus.subscribe(None);
         let before = names.iter().filter_map(|name| {
-            let (state, pid, generation) = board.glance(name.as_str())?;
-            Some(Before { name: name.clone(), state, pid, generation })
+            let (state, pid, _) = board.glance(name.as_str())?;
+            let generation = board.last_generation(name.as_str());
+            let (not_replaced, _) = board.not_replaced(name.as_str());
+            Some(Before { name: name.clone(), state, pid, generation, not_replaced })
         });
         Self { board: board.clone(), events, before: before.collect() }
     }
@@ -61,17 +66,14 @@ impl Watch {
         }
     }
 
-    /// Waits until the one service watched reaches `goal`.
+    /// Waits until the service whose instances are watched reaches `goal`.
     pub(super) async fn goal(
         mut self,
+        name: &Name,
         goal: Goal,
         deadline: Duration,
     ) -> Result<status::Service, Problem> {
         let end = Instant::now() + deadline;
-        let Some(before) = self.before.first().cloned() else {
-            return Err(Problem::new(Code::NoSuchName, "there is no such service"));
-        };
-        let name = before.name;
         loop {
             let Some(service) = self.board.service(name.as_str()) else {
                 return Err(Problem::new(Code::NoSuchName, format!("`{name}` left the config")));
@@ -132,6 +134,12 @@ fn judge(board: &Board, before: &Before, verb: Verb) -> Option<Change> {
     let Some((state, _, generation)) = board.glance(before.name.as_str()) else {
         return Some(change(board, before, Outcome::Failed));
     };
+    if matches!(verb, Verb::Restart | Verb::Overlap | Verb::Reload) {
+        let (failures, reason) = board.not_replaced(before.name.as_str());
+        if failures > before.not_replaced {
+            return Some(Change { reason, ..change(board, before, Outcome::Failed) });
+        }
+    }
     let outcome = match verb {
         Verb::Kill { .. } => Outcome::Changed,
         Verb::Stop => match state.is_at_rest() {
@@ -142,7 +150,7 @@ fn judge(board: &Board, before: &Before, verb: Verb) -> Option<Change> {
         Verb::Start if before.state.is_up() && generation == before.generation => {
             Outcome::Unchanged
         }
-        Verb::Start | Verb::Restart | Verb::Reload => {
+        Verb::Start | Verb::Restart | Verb::Overlap | Verb::Reload => {
             let fresh = generation > before.generation;
             match Goal::Ready.judge(state) {
                 Verdict::Reached if fresh => Outcome::Changed,

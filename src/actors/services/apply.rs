@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
-use super::board::{Entry, TIMER};
+use super::board::{Entry, Process, TIMER};
+use super::expand::{expand, of_services};
 use super::journal;
+use super::overlap::Replacing;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
 use super::{Member, State};
@@ -17,6 +19,7 @@ use crate::supervision::roster::{MemberId, MemberSpec, ScopeId};
 use crate::types::event;
 use crate::types::name::Name;
 use crate::types::policy::{AutoShutdown, Strategy};
+use crate::types::seat::Seat;
 use crate::types::status;
 
 impl State {
@@ -24,21 +27,21 @@ impl State {
     pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
         self.context.prepare_cgroups(config).await;
         let running = self.context.running();
-        let mut adopted: BTreeMap<Name, Adopted> = BTreeMap::new();
-        for (name, entry) in running {
-            match self.context.adopt(&entry) {
-                Some(child) => {
-                    adopted.insert(name, found(child, &entry));
-                }
-                None => self.context.bury(&name, &entry).await,
+        let mut alive: BTreeMap<Name, Vec<(Adopted, bool)>> = BTreeMap::new();
+        for (seat, entry) in running {
+            match self.found(&seat, &entry) {
+                Some(found) => alive.entry(seat.service).or_default().push(found),
+                None => self.context.bury(&seat, &entry).await,
             }
         }
+        let alive = alive.into_iter().map(|(name, found)| (name, present_first(found)));
+        let mut adopted: BTreeMap<Name, Vec<Adopted>> = alive.collect();
         let mut fresh = Vec::new();
         for (name, group) in &config.groups {
             let scope = self.roster.add_scope(Some(name.clone()), group_spec(group));
             for member in &group.services {
                 if let Some(service) = config.services.get(member) {
-                    let found = adopted.remove(member);
+                    let found = adopted.remove(member).unwrap_or_default();
                     fresh.push(self.add(scope, member, service, Some(name), found).await?);
                 }
             }
@@ -46,7 +49,7 @@ impl State {
         for (name, service) in &config.services {
             if self.roster.find(name.as_str()).is_none() {
                 let scope = self.roster.add_scope(None, single_spec(service));
-                let found = adopted.remove(name);
+                let found = adopted.remove(name).unwrap_or_default();
                 fresh.push(self.add(scope, name, service, None, found).await?);
             }
         }
@@ -61,16 +64,21 @@ impl State {
 
     /// What runs and the config does not know leaves as any other member does: one of its name that a reload brings
     /// waits until it is gone.
-    async fn add_unknown(&mut self, name: &Name, found: Adopted) -> Result<(), ActorProcessingErr> {
+    async fn add_unknown(
+        &mut self,
+        name: &Name,
+        found: Vec<Adopted>,
+    ) -> Result<(), ActorProcessingErr> {
         let service = Arc::new(config::Service::bare("/".into()));
         let scope = self.roster.add_scope(None, single_spec(&service));
-        let (id, _) = self.add(scope, name, &service, None, Some(found)).await?;
+        let (id, _) = self.add(scope, name, &service, None, found).await?;
         self.leave(id, false);
         Ok(())
     }
 
     /// Puts a new config in force: touches only what changed.
     pub(super) async fn apply(&mut self, new: Arc<Config>) -> Result<(), ActorProcessingErr> {
+        let new = expand(&new);
         self.context.prepare_cgroups(&new).await;
         let old = std::mem::replace(&mut self.config, new.clone());
         self.roster.set_parallel_starts(new.daemon.parallel_starts);
@@ -161,6 +169,12 @@ impl State {
         }
         let awaits_call = self.reconsider_calls(id);
         if class == Class::Restart && self.is_active(&name) && !awaits_call {
+            if name.number().is_some() {
+                return self.enroll(&name, "its config changed");
+            }
+            if service.overlap && self.overlap_anew(id, "its config changed") {
+                return;
+            }
             self.set_stop_reason(id, "its config changed");
             self.board.with(&name, Entry::starts_afresh);
             // Active, so neither unknown nor already on its way to what is wanted.
@@ -208,7 +222,7 @@ impl State {
             None => Some(self.roster.add_scope(None, single_spec(service))),
         };
         let Some(scope) = scope else { return Ok(None) };
-        self.add(scope, name, service, group.as_ref(), None).await.map(Some)
+        self.add(scope, name, service, group.as_ref(), Vec::new()).await.map(Some)
     }
 
     /// Makes a member and its actor; says whether it was found running.
@@ -218,24 +232,27 @@ impl State {
         name: &Name,
         service: &Arc<config::Service>,
         group: Option<&Name>,
-        adopted: Option<Adopted>,
+        adopted: Vec<Adopted>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
         let id = self.roster.add_member(scope, member_spec(name, service));
         let mut entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
         entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
-        let found = adopted.is_some();
-        if let Some(adopted) = &adopted {
+        let found = !adopted.is_empty();
+        let beside = adopted.get(1).map(process);
+        if let Some(adopted) = adopted.first() {
             self.roster.adopt(id, self.now());
             self.board.with(name, |entry| {
                 entry.pid = Some(adopted.child.pid());
                 entry.generation = adopted.generation;
                 entry.started = Some(adopted.started_at);
+                entry.set_beside(beside);
             });
         }
         let service = Arc::clone(service);
         let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
-        let member = Member::new(name.clone(), service, handle, found);
+        let mut member = Member::new(name.clone(), service, handle, found);
+        member.replacing = beside.map(|_| Replacing::Last);
         self.members.insert(id, Box::new(member));
         if found {
             self.show_adopted(id);
@@ -248,7 +265,7 @@ impl State {
         id: MemberId,
         name: &Name,
         config: Arc<config::Service>,
-        adopted: Option<Adopted>,
+        adopted: Vec<Adopted>,
         last_generation: u64,
     ) -> Result<service::Handle, ActorProcessingErr> {
         let options = service::Options {
@@ -277,17 +294,20 @@ impl State {
             context: "child_terminated".to_owned(),
             reason,
         });
-        let entry = self.context.journal.entry(&name);
-        let adopted =
-            entry.as_ref().and_then(|entry| Some(found(self.context.adopt(entry)?, entry)));
-        let generation = self.board.with(&name, |entry| entry.generation).unwrap_or(0);
-        let took_over = adopted.is_some();
+        let entries = self.context.journal.entries(&name);
+        let alive = entries.iter().filter_map(|(seat, entry)| self.found(seat, entry)).collect();
+        let adopted = present_first(alive);
+        let generation = self.board.last_generation(name.as_str());
+        let (present, beside) = (adopted.first().map(process), adopted.get(1).map(process));
         let handle = self.spawn_actor(id, &name, config, adopted, generation).await?;
         let now = self.now();
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         member.handle = handle;
         member.stopping = false;
-        if !took_over {
+        (member.replacing, member.overlap_owed) = (beside.map(|_| Replacing::Last), None);
+        if let Some(present) = present {
+            self.board.with(&name, |entry| entry.found(present, beside));
+        } else {
             // Its process ended with nobody to see how; the machine must not wait for a report.
             member.up = false;
             self.board.with(&name, |entry| entry.pid = None);
@@ -295,6 +315,13 @@ impl State {
             self.show(id);
         }
         Ok(())
+    }
+
+    /// The process of an entry, if it is still there, and whether it has taken over from another.
+    fn found(&self, seat: &Seat, entry: &journal::Entry) -> Option<(Adopted, bool)> {
+        let child = self.context.adopt(entry.pid, entry.start_time)?;
+        let (generation, started_at) = (entry.generation, entry.since);
+        Some((Adopted { child, seat: seat.clone(), generation, started_at }, entry.took_over))
     }
 
     /// Starts new members that are to start by themselves; whole groups in order.
@@ -341,15 +368,25 @@ impl State {
                 strategy: strategy_name(group.strategy).to_owned(),
                 state,
                 reason,
-                services: group.services.clone(),
+                services: of_services(&group.services),
             }
         });
         self.board.set_groups(groups.collect());
     }
 }
 
-fn found(child: Arc<crate::os::process::Child>, entry: &journal::Entry) -> Adopted {
-    Adopted { child, generation: entry.generation, started_at: entry.since }
+fn process(adopted: &Adopted) -> Process {
+    let (pid, started) = (adopted.child.pid(), adopted.started_at);
+    Process { pid, generation: adopted.generation, started }
+}
+
+/// What runs of one service: first the incarnation that stays. It is the older one, unless the other has taken over.
+fn present_first(mut found: Vec<(Adopted, bool)>) -> Vec<Adopted> {
+    found.sort_by_key(|(adopted, _)| adopted.generation);
+    if found.last().is_some_and(|(_, took_over)| *took_over) {
+        found.reverse();
+    }
+    found.into_iter().map(|(adopted, _)| adopted).collect()
 }
 
 fn group_of<'c>(config: &'c Config, service: &Name) -> Option<&'c Name> {
@@ -403,7 +440,7 @@ fn member_spec(name: &Name, service: &config::Service) -> MemberSpec {
 fn depends_on(service: &config::Service) -> Vec<Name> {
     let mut names = service.requires.clone();
     names.extend(service.after.iter().filter(|name| !service.requires.contains(name)).cloned());
-    names
+    of_services(&names)
 }
 
 fn listeners_of(service: &config::Service) -> Vec<status::Listener> {

@@ -10,6 +10,10 @@ use crate::types::name::Name;
 
 impl State {
     pub(super) fn act(&mut self, verb: &Verb, name: &str, why: &str) -> Result<(), Problem> {
+        let instances = self.instances_of(name);
+        if !instances.is_empty() {
+            return self.act_on_instances(verb, name, instances, why);
+        }
         if let Some(id) = self.roster.find(name) {
             return self.act_on_service(verb, id, why);
         }
@@ -19,7 +23,12 @@ impl State {
         Err(no_such_name(name, &self.board.names()))
     }
 
-    fn act_on_service(&mut self, verb: &Verb, id: MemberId, why: &str) -> Result<(), Problem> {
+    pub(super) fn act_on_service(
+        &mut self,
+        verb: &Verb,
+        id: MemberId,
+        why: &str,
+    ) -> Result<(), Problem> {
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         let name = member.name.clone();
         match verb {
@@ -41,15 +50,23 @@ impl State {
                 member.handle.run_now();
                 return Ok(());
             }
-            Verb::Start | Verb::Stop | Verb::Restart => {}
+            Verb::Restart | Verb::Overlap => {
+                let wanted = *verb == Verb::Overlap || member.config.overlap;
+                if wanted && self.overlap(id, why)? {
+                    return Ok(());
+                }
+            }
+            Verb::Start | Verb::Stop => {}
         }
-        if matches!(verb, Verb::Stop | Verb::Restart) {
+        let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
+        if *verb != Verb::Start {
             member.stop_reason = Some(why.to_owned());
         }
         let done = match verb {
             Verb::Start => self.roster.start(id),
             Verb::Stop => {
                 self.put_off(id);
+                self.enroll_no_more(&name);
                 self.roster.stop(id)
             }
             _ => self.roster.restart(id),
@@ -94,6 +111,11 @@ impl State {
                     Verb::Stop => self.roster.stop_scope(scope),
                     _ => self.roster.restart_scope(scope),
                 }
+            }
+            Verb::Overlap => {
+                let message = format!("`{name}` is a group: its services are replaced one by one");
+                let hint = "cafe restart --overlap NAME";
+                return Err(Problem::new(Code::Conflict, message).hint(hint));
             }
             Verb::Reload | Verb::Signal(_) => {
                 for id in members {

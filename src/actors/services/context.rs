@@ -26,6 +26,7 @@ use crate::os::{self, procfs};
 use crate::supervision::task;
 use crate::types::error::chain;
 use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// Variables of cafe's own that services find in theirs.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TERM"];
@@ -120,14 +121,14 @@ impl Context {
         Arc::clone(&self.exits)
     }
 
-    /// Value of the variable that marks the processes of a service.
-    pub(super) fn mark(&self, name: &Name) -> String {
-        family::mark(&self.state_id, name.as_str())
+    /// Value of the variable that marks the processes of a seat.
+    pub(super) fn mark(&self, seat: &Seat) -> String {
+        family::mark(&self.state_id, &seat.to_string())
     }
 
-    /// Who belongs to a service with this main process.
-    pub(super) fn family(&self, name: &Name, main: &Child) -> Family {
-        Family::new(main, self.mark(name))
+    /// Who belongs to an incarnation with this main process.
+    pub(super) fn family(&self, seat: &Seat, main: &Child) -> Family {
+        Family::new(main, self.mark(seat))
     }
 
     /// The socket an incarnation notifies us on. Each has its own: that of the last one may be removed after that of
@@ -145,10 +146,10 @@ impl Context {
         hierarchy.prepare(limits, self.spawner.children()).await;
     }
 
-    /// The cgroup a service starts in, made and limited; none where cgroups are not delegated.
+    /// The cgroup an incarnation starts in, made and limited; none where cgroups are not delegated.
     pub(super) fn enter_cgroup(
         &self,
-        name: &Name,
+        seat: &Seat,
         limits: &config::Limits,
     ) -> Result<Option<Arc<OwnedFd>>, launch::Error> {
         let wanted = cgroup_limits(limits);
@@ -159,20 +160,20 @@ impl Context {
             let reason = "this service has limits that need one; run cafe as root or delegate a cgroup v2 to it";
             return Err(os::Error::CgroupUnavailable(reason.to_owned()).into());
         };
-        let cgroup = hierarchy.create(name)?;
+        let cgroup = hierarchy.create(seat)?;
         cgroup.limit(hierarchy, &wanted)?;
         Ok(Some(cgroup.directory()?))
     }
 
-    /// The cgroup of a service, whether it was made or not; none where cgroups are not delegated.
-    pub(super) fn cgroup(&self, name: &Name) -> Option<Cgroup> {
-        Some(self.cgroups.as_ref()?.of(name))
+    /// The cgroup of a seat, whether it was made or not; none where cgroups are not delegated.
+    pub(super) fn cgroup(&self, seat: &Seat) -> Option<Cgroup> {
+        Some(self.cgroups.as_ref()?.of(seat))
     }
 
-    /// How often the kernel killed something of this service for memory.
-    pub(super) fn oom_kills(&self, name: &Name) -> u64 {
+    /// How often the kernel killed something in this seat for memory.
+    pub(super) fn oom_kills(&self, seat: &Seat) -> u64 {
         let counting = self.cgroups.as_ref().filter(|hierarchy| hierarchy.is_enabled("memory"));
-        counting.and_then(|hierarchy| hierarchy.of(name).oom_kills()).unwrap_or(0)
+        counting.and_then(|hierarchy| hierarchy.of(seat).oom_kills()).unwrap_or(0)
     }
 
     // ---- logs ----
@@ -207,10 +208,12 @@ impl Context {
     /// A service left the config: its cgroup and pipes go, its logs stay.
     pub(super) fn forget(&self, name: &Name) {
         let _ = self.pump.forget(name.clone());
-        if let Some(cgroup) = self.cgroup(name)
-            && let Err(error) = cgroup.remove()
-        {
-            tracing::warn!(service = %name, error = chain(&error), "cgroup not removed");
+        for seat in Seat::both(name) {
+            if let Some(cgroup) = self.cgroup(&seat)
+                && let Err(error) = cgroup.remove()
+            {
+                tracing::warn!(service = %seat, error = chain(&error), "cgroup not removed");
+            }
         }
     }
 
@@ -230,40 +233,43 @@ impl Context {
 
     /// What runs: what the journal knows, and main processes it does not know because cafe ended between the
     /// start of a process and its entry.
-    pub(super) fn running(&self) -> BTreeMap<Name, Entry> {
+    pub(super) fn running(&self) -> BTreeMap<Seat, Entry> {
         let mut running = self.journal.running();
         let marked = family::marked(&self.state_id).unwrap_or_else(|error| {
             tracing::error!(error = chain(&error), "processes of an earlier cafe not looked for");
             Vec::new()
         });
         for found in marked.iter().filter(|found| found.session == found.process.pid) {
-            let Ok(name) = found.service.parse::<Name>() else { continue };
-            running.entry(name).or_insert_with(|| Entry {
-                generation: 1,
+            let Ok(seat) = found.seat.parse::<Seat>() else { continue };
+            // The one that was started last, if there is another.
+            let beside = running.get(&seat.other()).map_or(0, |other| other.generation);
+            running.entry(seat).or_insert_with(|| Entry {
+                generation: beside + 1,
                 pid: found.process.pid,
                 start_time: found.process.start_time,
                 since: Timestamp::now(),
+                took_over: false,
             });
         }
         running
     }
 
-    /// The process of an entry, if it is still there.
-    pub(super) fn adopt(&self, entry: &Entry) -> Option<Arc<Child>> {
-        match Child::adopt(entry.pid, entry.start_time, self.spawner.children()) {
+    /// The process of this number and start, if it is still there.
+    pub(super) fn adopt(&self, pid: u32, start_time: u64) -> Option<Arc<Child>> {
+        match Child::adopt(pid, start_time, self.spawner.children()) {
             Ok(child) => child.map(Arc::new),
             Err(error) => {
-                tracing::error!(pid = entry.pid, error = chain(&error), "process not taken over");
+                tracing::error!(pid, error = chain(&error), "process not taken over");
                 None
             }
         }
     }
 
-    /// A process ended while no cafe looked: what it left behind is killed before anything else of its service starts.
-    pub(super) async fn bury(&self, name: &Name, entry: &Entry) {
-        self.kill_cgroup(name).await;
-        self.kill_strays(name).await;
-        self.journal.ended(name, entry.generation);
+    /// A process ended while no cafe looked: what it left behind is killed before anything else takes its seat.
+    pub(super) async fn bury(&self, seat: &Seat, entry: &Entry) {
+        self.kill_cgroup(seat).await;
+        self.kill_strays(seat).await;
+        self.journal.ended(seat, entry.generation);
     }
 
     /// Whether a process belongs to a service: what it says of itself must not name a stranger.
@@ -276,7 +282,7 @@ impl Context {
     /// ended by now cannot be told any more; then its user decides, as for the socket itself.
     pub(super) fn speaks_for(
         &self,
-        name: &Name,
+        seat: &Seat,
         family: &Family,
         main: u32,
         owner: Option<u32>,
@@ -286,7 +292,7 @@ impl Context {
         let trusted = [0, own, owner.unwrap_or(own)].contains(&sender.uid);
         sender.pid == main
             || family.claims(sender.pid).unwrap_or(trusted)
-            || self.cgroup(name).is_some_and(|cgroup| cgroup.members().contains(&sender.pid))
+            || self.cgroup(seat).is_some_and(|cgroup| cgroup.members().contains(&sender.pid))
     }
 
     // ---- hooks ----

@@ -15,9 +15,10 @@ impl Context {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for (name, entry) in self.running() {
+        for (seat, entry) in self.running() {
+            let name = seat.service;
             // What it was passed by the config of then; that of now may have more.
-            let Some(service) = config.services.get(&name) else { continue };
+            let Some(service) = config.services.get(name.service()) else { continue };
             let Ok(process) = pidfd::open(entry.pid) else { continue };
             let started = procfs::sample(entry.pid).map(|sample| sample.start_time);
             if started.ok() != Some(entry.start_time) {
@@ -31,7 +32,8 @@ impl Context {
                 };
                 copied.inspect_err(refused).ok()
             });
-            found.push((name.clone(), sockets.collect()));
+            let sockets = sockets.collect();
+            found.push((name, sockets));
         }
         found
     }

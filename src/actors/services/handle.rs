@@ -33,8 +33,10 @@ pub(crate) enum Verb {
     Start,
     /// Stop it, after what requires it.
     Stop,
-    /// Stop and start.
+    /// Stop and start; the other way round for one whose config says `overlap: true`.
     Restart,
+    /// Start the next one, then stop.
+    Overlap,
     /// As its `reload` says.
     Reload,
     /// Send a signal to its main process.

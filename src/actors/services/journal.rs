@@ -5,7 +5,9 @@
 //!
 //! ```text
 //! cafe-running 1 <boot id>
-//! + web 3 812 190213 2026-11-20T18:20:01.114523Z     name generation pid start-time since
+//! + web 3 812 190213 2026-11-20T18:20:01.114523Z     seat generation pid start-time since
+//! + web+ 4 840 190801 2026-11-20T18:20:07.001402Z    started beside it
+//! * web+ 4                                           is up, and the other one is to end
 //! - web 3
 //! ```
 
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 
 use crate::os::process::Child;
 use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// Lines after which the journal is rewritten with only what runs.
 const REWRITE_AFTER: usize = 20_000;
@@ -35,7 +38,7 @@ struct Inner {
     boot_id: String,
     file: File,
     lines: usize,
-    running: BTreeMap<Name, Entry>,
+    running: BTreeMap<Seat, Entry>,
 }
 
 /// A process that ran when the journal was last written.
@@ -46,6 +49,8 @@ pub(super) struct Entry {
     /// Clock ticks since boot, field 22 of `/proc/PID/stat`: pid and start time name one process.
     pub(super) start_time: u64,
     pub(super) since: Timestamp,
+    /// It was started beside another one, and has taken its place.
+    pub(super) took_over: bool,
 }
 
 impl Journal {
@@ -71,30 +76,44 @@ impl Journal {
         Ok(Self { inner: Mutex::new(inner) })
     }
 
-    /// What runs, by the name of its service.
-    pub(super) fn running(&self) -> BTreeMap<Name, Entry> {
+    /// What runs, by seat.
+    pub(super) fn running(&self) -> BTreeMap<Seat, Entry> {
         self.lock().running.clone()
     }
 
     /// What runs of one service.
-    pub(super) fn entry(&self, name: &Name) -> Option<Entry> {
-        self.lock().running.get(name).cloned()
+    pub(super) fn entries(&self, name: &Name) -> Vec<(Seat, Entry)> {
+        let inner = self.lock();
+        let entries = Seat::both(name).into_iter();
+        entries.filter_map(|seat| Some((seat.clone(), inner.running.get(&seat)?.clone()))).collect()
     }
 
-    /// A process of a service exists.
-    pub(super) fn began(&self, name: &Name, generation: u64, child: &Child, since: Timestamp) {
-        let entry = Entry { generation, pid: child.pid(), start_time: child.start_time(), since };
-        let line = line_of(name, &entry);
+    /// A process in a seat exists.
+    pub(super) fn began(&self, seat: &Seat, generation: u64, child: &Child, since: Timestamp) {
+        let (pid, start_time) = (child.pid(), child.start_time());
         let mut inner = self.lock();
-        inner.running.insert(name.clone(), entry);
+        let before = inner.running.get(seat).filter(|before| before.generation == generation);
+        let took_over = before.is_some_and(|before| before.took_over);
+        let entry = Entry { generation, pid, start_time, since, took_over };
+        let line = lines_of(seat, &entry);
+        inner.running.insert(seat.clone(), entry);
         inner.append(&line);
     }
 
-    /// Nothing of it is left.
-    pub(super) fn ended(&self, name: &Name, generation: u64) {
+    /// It is up, and takes the place of the one beside it.
+    pub(super) fn took_over(&self, seat: &Seat, generation: u64) {
         let mut inner = self.lock();
-        if inner.running.remove(name).is_some() {
-            inner.append(&format!("- {name} {generation}\n"));
+        if let Some(entry) = inner.running.get_mut(seat) {
+            entry.took_over = true;
+            inner.append(&format!("* {seat} {generation}\n"));
+        }
+    }
+
+    /// Nothing of it is left.
+    pub(super) fn ended(&self, seat: &Seat, generation: u64) {
+        let mut inner = self.lock();
+        if inner.running.remove(seat).is_some() {
+            inner.append(&format!("- {seat} {generation}\n"));
         }
     }
 
@@ -119,23 +138,27 @@ impl Inner {
     }
 }
 
-fn rewrite(path: &Path, boot_id: &str, running: &BTreeMap<Name, Entry>) -> io::Result<File> {
+fn rewrite(path: &Path, boot_id: &str, running: &BTreeMap<Seat, Entry>) -> io::Result<File> {
     let temporary = path.with_extension("new");
     let mut text = format!("cafe-running 1 {boot_id}\n");
-    for (name, entry) in running {
-        text.push_str(&line_of(name, entry));
+    for (seat, entry) in running {
+        text.push_str(&lines_of(seat, entry));
     }
     fs::write(&temporary, text)?;
     fs::rename(&temporary, path)?;
     OpenOptions::new().append(true).open(path)
 }
 
-fn line_of(name: &Name, entry: &Entry) -> String {
-    let Entry { generation, pid, start_time, since } = entry;
-    format!("+ {name} {generation} {pid} {start_time} {since}\n")
+fn lines_of(seat: &Seat, entry: &Entry) -> String {
+    let Entry { generation, pid, start_time, since, took_over } = entry;
+    let mut lines = format!("+ {seat} {generation} {pid} {start_time} {since}\n");
+    if *took_over {
+        lines.push_str(&format!("* {seat} {generation}\n"));
+    }
+    lines
 }
 
-fn parse(text: &str, boot_id: &str) -> BTreeMap<Name, Entry> {
+fn parse(text: &str, boot_id: &str) -> BTreeMap<Seat, Entry> {
     let mut running = BTreeMap::new();
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     if lines.next() != Some(&format!("cafe-running 1 {boot_id}")) {
@@ -144,21 +167,26 @@ fn parse(text: &str, boot_id: &str) -> BTreeMap<Name, Entry> {
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["+", name, generation, pid, start_time, since] => {
+            ["+", seat, generation, pid, start_time, since] => {
                 let entry = || {
                     Some(Entry {
                         generation: generation.parse().ok()?,
                         pid: pid.parse().ok()?,
                         start_time: start_time.parse().ok()?,
                         since: since.parse().ok()?,
+                        took_over: false,
                     })
                 };
-                if let (Ok(name), Some(entry)) = (name.parse::<Name>(), entry()) {
-                    running.insert(name, entry);
+                if let (Ok(seat), Some(entry)) = (seat.parse::<Seat>(), entry()) {
+                    running.insert(seat, entry);
                 }
             }
-            ["-", name, _] => {
-                running.remove(*name);
+            ["*", seat, _] => {
+                let known = seat.parse().ok().and_then(|seat: Seat| running.get_mut(&seat));
+                known.into_iter().for_each(|entry| entry.took_over = true);
+            }
+            ["-", seat, _] => {
+                seat.parse().ok().and_then(|seat: Seat| running.remove(&seat));
             }
             _ => {}
         }
@@ -174,14 +202,21 @@ mod tests {
         + web 3 812 190213 2026-11-20T18:20:01.114523Z\n\
         + db 1 800 190200 2026-11-20T18:20:00Z\n\
         - db 1\n\
+        + api 1 820 190300 2026-11-20T18:20:02Z\n\
+        + api+ 2 830 190400 2026-11-20T18:20:03Z\n\
+        * api+ 2\n\
         nonsense\n\
         + torn 1 900 19";
 
     #[test]
     fn what_began_and_did_not_end_is_running() {
         let running = parse(TEXT, "boot");
-        assert_eq!(running.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["web"]);
-        assert_eq!(running["web"].pid, 812);
+        let found: Vec<_> = running
+            .iter()
+            .map(|(seat, entry)| (seat.to_string(), entry.pid, entry.took_over))
+            .collect();
+        let expected = [("api", 820, false), ("api+", 830, true), ("web", 812, false)];
+        assert_eq!(found, expected.map(|(seat, pid, current)| (seat.to_owned(), pid, current)));
     }
 
     #[test]
@@ -195,10 +230,14 @@ mod tests {
         let path = directory.path().join("running");
         std::fs::write(&path, TEXT).expect("writes");
         let journal = Journal::open(&path, "boot").expect("opens");
-        assert_eq!(journal.running().len(), 1);
-        journal.ended(&"web".parse().expect("a name"), 3);
+        assert_eq!(journal.running(), parse(TEXT, "boot"));
+        for (seat, generation) in [("web", 3), ("api", 1)] {
+            journal.ended(&seat.parse().expect("a seat"), generation);
+        }
         drop(journal);
         let journal = Journal::open(&path, "boot").expect("opens again");
-        assert!(journal.running().is_empty());
+        let left = journal.entries(&"api".parse().expect("a name"));
+        assert_eq!(journal.running().len(), 1);
+        assert!(matches!(&left[..], [(seat, entry)] if seat.second && entry.took_over));
     }
 }

@@ -11,12 +11,15 @@ pub(crate) mod board;
 mod calls;
 mod commands;
 mod context;
+mod expand;
 mod found;
 mod handle;
 mod journal;
 mod leftovers;
+mod overlap;
 mod report;
 mod reported;
+mod rolls;
 pub(crate) mod service;
 mod show;
 mod strays;
@@ -33,6 +36,8 @@ use self::board::Board;
 use self::calls::Calls;
 pub(crate) use self::context::Context;
 pub(crate) use self::handle::{Handle, Verb, no_such_name};
+use self::overlap::Replacing;
+use self::rolls::Roll;
 use super::Shutdown;
 use super::bus::Bus;
 use crate::config::{self, Config};
@@ -100,6 +105,8 @@ pub(crate) struct State {
     actors: HashMap<ractor::ActorId, MemberId>,
     /// Services that replace a retiring member of the same name, once that is gone.
     successors: HashMap<Name, Arc<config::Service>>,
+    /// Instances that are restarted one after another, by service.
+    rolls: BTreeMap<String, Roll>,
     origin: Instant,
     alarm: Option<(Duration, Task)>,
     waiting_for_end: Vec<Reply<()>>,
@@ -128,6 +135,10 @@ struct Member {
     pulled_down: Vec<String>,
     next_run: Option<jiff::Timestamp>,
     evidence: Option<String>,
+    /// The next incarnation is being started beside the present one, or the last one ends.
+    replacing: Option<Replacing>,
+    /// It is to be replaced once more after that, for this reason.
+    overlap_owed: Option<String>,
     /// How often its actor itself failed in a row.
     actor_failures: u32,
     /// The config has no place for it any more: it stops, and goes.
@@ -150,7 +161,7 @@ impl Actor for Services {
         let mut state = State {
             myself,
             roster: Roster::new(options.config.daemon.parallel_starts),
-            config: options.config.clone(),
+            config: expand::expand(&options.config),
             context: options.context,
             board: options.handle.board().clone(),
             bus: options.bus,
@@ -158,12 +169,14 @@ impl Actor for Services {
             members: BTreeMap::new(),
             actors: HashMap::new(),
             successors: HashMap::new(),
+            rolls: BTreeMap::new(),
             origin: Instant::now(),
             alarm: None,
             waiting_for_end: Vec::new(),
             hurried: false,
         };
-        state.begin(&options.config).await?;
+        let config = Arc::clone(&state.config);
+        state.begin(&config).await?;
         Ok(state)
     }
 
@@ -209,6 +222,7 @@ impl Actor for Services {
             Msg::Shutdown { reply } => {
                 state.waiting_for_end.push(reply);
                 state.ignore_calls();
+                state.rolls.clear();
                 state.roster.shutdown();
             }
             Msg::Report(report::From { member, report }) => state.reported(member, report),
@@ -256,7 +270,7 @@ impl State {
         loop {
             let commands = self.roster.commands(self.now());
             self.show_changes();
-            if commands.is_empty() {
+            if commands.is_empty() && !self.advance_rolls() {
                 break;
             }
             for command in commands {
@@ -348,6 +362,8 @@ impl Member {
             pulled_down: Vec::new(),
             next_run: None,
             evidence: found.then(|| show::FOUND.to_owned()),
+            replacing: None,
+            overlap_owed: None,
             actor_failures: 0,
             leaving: false,
             calls: Calls::Ignored,

@@ -12,6 +12,12 @@ use crate::types::exit::PostMortem;
 pub(crate) enum Report {
     /// A process exists.
     Spawned { pid: u32, generation: u64, at: Timestamp },
+    /// A process of the next incarnation exists, beside the present one.
+    NextSpawned { pid: u32, generation: u64, at: Timestamp },
+    /// The next incarnation is up and is the present one now; the last one ends.
+    Replaced { pid: u32, generation: u64, at: Timestamp, evidence: Option<String> },
+    /// No next incarnation was started.
+    NotOverlapped { reason: String },
     /// It is up: it proved ready, or there is nothing to prove (`evidence` is absent then).
     Up { evidence: Option<String> },
     /// It is being told to end.
@@ -43,6 +49,10 @@ pub(crate) enum EndedHow {
     Ended { normal: bool },
     /// One run of a timer, which stays armed.
     Run,
+    /// Another incarnation is there.
+    Beside,
+    /// The same, and this one was to replace it.
+    NotReplaced,
 }
 
 /// A report and whose it is.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::State;
+use super::board::Process;
 use super::report::{EndedHow, Report};
 use super::show;
 use crate::config;
@@ -21,7 +22,15 @@ impl State {
                 self.board.with(&name, |entry| entry.began(pid, generation, at));
                 self.show(id);
             }
+            Report::NextSpawned { pid, generation, at } => {
+                self.next_spawned(id, Process { pid, generation, started: at });
+            }
+            Report::Replaced { pid, generation, at, evidence } => {
+                self.replaced(id, Process { pid, generation, started: at }, evidence);
+            }
+            Report::NotOverlapped { reason } => self.not_replaced(id, None, &reason),
             Report::Up { evidence } => {
+                member.replacing = None;
                 member.up = true;
                 member.checked = evidence.is_some();
                 member.evidence = evidence;
@@ -75,6 +84,9 @@ impl State {
     }
 
     fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
+        if matches!(how, EndedHow::Beside | EndedHow::NotReplaced) {
+            return self.ended_beside(id, how, post_mortem);
+        }
         let now = self.now();
         let Some(member) = self.members.get_mut(&id) else { return };
         member.up = false;
@@ -83,9 +95,19 @@ impl State {
         member.launched = false;
         member.stop_reason = None;
         member.evidence = None;
-        member.last_exit = Some(show::in_words(&post_mortem));
+        (member.replacing, member.overlap_owed) = (None, None);
         let ran = Duration::from_millis(post_mortem.run_ms);
-        self.board.with(&member.name, |entry| entry.keep_exit(post_mortem));
+        let words = show::in_words(&post_mortem);
+        let was_last = self.board.with(&member.name, |entry| {
+            let was_last = post_mortem.generation < entry.generation;
+            entry.keep_exit(post_mortem);
+            entry.has_ended();
+            was_last
+        });
+        // Of an incarnation that ended before the one it had replaced it was said already.
+        if was_last != Some(true) {
+            member.last_exit = Some(words);
+        }
         match how {
             EndedHow::NeverUp => self.roster.start_failed(id, now),
             EndedHow::Ended { normal } => {
@@ -96,7 +118,7 @@ impl State {
                 }
                 self.roster.ended(id, if normal { End::Normal } else { End::Abnormal }, now);
             }
-            EndedHow::Run => {}
+            EndedHow::Run | EndedHow::Beside | EndedHow::NotReplaced => {}
         }
         self.rests(id, ran);
         self.show(id);

@@ -8,23 +8,23 @@ use tokio::time::{Instant, timeout};
 use super::context::{Context, KILL_DEADLINE, KILL_SIGNAL};
 use crate::os::family::{self, Marked};
 use crate::types::error::chain;
-use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// Time for killed processes to go before the next look.
 const ROUND: Duration = Duration::from_secs(1);
 
 impl Context {
-    /// Kills every process with the mark of a service until a look finds none; says how many there were.
-    pub(super) async fn kill_strays(&self, name: &Name) -> usize {
+    /// Kills every process with the mark of a seat until a look finds none; says how many there were.
+    pub(super) async fn kill_strays(&self, seat: &Seat) -> usize {
         let deadline = Instant::now() + KILL_DEADLINE;
         let mut killed = 0;
         loop {
-            let strays = self.strays(name).await;
+            let strays = self.strays(seat).await;
             if strays.is_empty() {
                 return killed;
             }
             if Instant::now() >= deadline {
-                tracing::error!(service = %name, count = strays.len(), "processes that cannot be killed are left behind");
+                tracing::error!(service = %seat, count = strays.len(), "processes that cannot be killed are left behind");
                 return killed;
             }
             killed += strays.len();
@@ -41,7 +41,7 @@ impl Context {
         }
     }
 
-    async fn strays(&self, name: &Name) -> Vec<Marked> {
+    async fn strays(&self, seat: &Seat) -> Vec<Marked> {
         let state_id = self.state_id.clone();
         let marked = tokio::task::spawn_blocking(move || family::marked(&state_id)).await;
         let mut marked = match marked {
@@ -55,7 +55,8 @@ impl Context {
             }
             Err(_) => Vec::new(),
         };
-        marked.retain(|found| found.service == name.as_str());
+        let seat = seat.to_string();
+        marked.retain(|found| found.seat == seat);
         marked
     }
 }

@@ -39,6 +39,7 @@ fn what_can_be_typed() {
         "cafe start web db --timeout 1m30s -m reason",
         "cafe stop web --dry-run",
         "cafe restart web",
+        "cafe restart --overlap web db -m reason",
         "cafe reload",
         "cafe reload web",
         "cafe kill web -s KILL",

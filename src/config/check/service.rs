@@ -9,11 +9,9 @@ use super::super::reader::Reader;
 use super::super::source::Place;
 use super::{Draft, limits, listen, policy, probe, schedule, value};
 use crate::types::error::Code;
-use crate::types::name::Name;
+use crate::types::name::{MAX_INSTANCES, Name};
 use crate::types::policy::{OnFull, Restart};
 
-/// Fields that later versions have.
-const LATER: [&str; 1] = ["instances"];
 /// Default of `ready_timeout` and of a hook's `timeout`.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Smallest log file, bytes: smaller ones would rotate at every other line.
@@ -62,7 +60,6 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, key: Place, place: Place
     if let Some(place) = fields.take("log", reader) {
         log(reader, place, &mut draft.service.log);
     }
-    fields.refuse(&LATER, reader);
     fields.finish(reader);
     draft
 }
@@ -81,6 +78,8 @@ impl Service {
             umask: None,
             nice: None,
             start: Start::Auto,
+            overlap: false,
+            instances: 1,
             after: Vec::new(),
             requires: Vec::new(),
             listen: std::collections::BTreeMap::new(),
@@ -155,7 +154,7 @@ fn order(reader: &mut Reader<'_>, fields: &mut Fields, draft: &mut Draft) {
     draft.service.requires = names(&draft.requires);
 }
 
-/// Reads `kind` and `overlap`; returns where the kind stands.
+/// Reads `kind`, and `overlap` and `instances`, which depend on it; returns where the kind stands.
 fn kind(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) -> Place {
     let place = fields.take("kind", reader);
     let overlap = fields.take("overlap", reader);
@@ -163,15 +162,28 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service) -> 
         service.kind = kind;
     }
     if let Some(overlap_place) = overlap {
-        let chosen = schedule::overlap(reader, overlap_place);
         match &mut service.kind {
-            Kind::Timer { overlap, .. } => *overlap = chosen.unwrap_or_default(),
-            Kind::Daemon | Kind::Oneshot => {
-                reader.error(Code::InvalidValue, overlap_place, "only a timer has `overlap`");
+            Kind::Timer { overlap, .. } => {
+                *overlap = schedule::overlap(reader, overlap_place).unwrap_or_default();
+            }
+            Kind::Daemon => service.overlap = reader.boolean(overlap_place).unwrap_or_default(),
+            Kind::Oneshot => {
+                let message = "a oneshot has no `overlap`: nothing of it runs for good";
+                reader.error(Code::InvalidValue, overlap_place, message);
             }
         }
     }
+    if let Some(place) = fields.take("instances", reader) {
+        instances(reader, place, service);
+    }
     place.unwrap_or(fields.place())
+}
+
+fn instances(reader: &mut Reader<'_>, place: Place, service: &mut Service) {
+    service.instances = reader.number(place, 1..=MAX_INSTANCES).unwrap_or(1);
+    if service.instances > 1 && service.kind != Kind::Daemon {
+        reader.error(Code::InvalidValue, place, "only a daemon has several `instances`");
+    }
 }
 
 fn readiness(reader: &mut Reader<'_>, fields: &mut Fields, service: &mut Service, kind: Place) {

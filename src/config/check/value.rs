@@ -20,7 +20,13 @@ pub(super) const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 
 /// The name of a service or a group.
 pub(super) fn name(reader: &mut Reader<'_>, text: &str, place: Place) -> Option<Name> {
-    match text.parse() {
+    match text.parse::<Name>() {
+        Ok(name) if name.number().is_some() => {
+            let message =
+                "`@` is not allowed in a name: it stands before the number of an instance";
+            reader.error(Code::InvalidValue, place, message);
+            None
+        }
         Ok(name) => Some(name),
         Err(error) => {
             reader.error(Code::InvalidValue, place, error.to_string());

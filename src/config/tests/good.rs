@@ -93,6 +93,7 @@ fn every_field_of_a_service() {
 #[test]
 fn kinds_and_timers() {
     assert_eq!(service("kind: oneshot").restart, Restart::Temporary);
+    assert!(service("overlap: true").overlap && !service("").overlap);
     let cron = service("kind: timer(\"*/5 * * * *\"), overlap: queue");
     let schedule = Schedule::Cron("*/5 * * * *".to_owned());
     assert_eq!(cron.kind, Kind::Timer { schedule, overlap: Overlap::Queue });

@@ -1,6 +1,6 @@
 //! Values that are refused, field by field.
 
-use super::{errors, loaded, service_error, with_service};
+use super::{errors, loaded, with_service};
 
 #[test]
 fn values_of_a_service_are_checked() {
@@ -48,7 +48,19 @@ fn values_of_a_service_are_checked() {
             "C004 a timer runs every 10ms at most and every year at least",
         ),
         ("kind: timer(\"0 0 31 2 *\")", "C004 the cron expression `0 0 31 2 *` never comes"),
-        ("overlap: queue", "C004 only a timer has `overlap`"),
+        ("instances: 0", "C004 `0` is not a whole number from 1 to 64"),
+        ("instances: 65", "C004 `65` is not a whole number from 1 to 64"),
+        ("kind: oneshot, instances: 2", "C004 only a daemon has several `instances`"),
+        ("kind: timer(\"every 1m\"), instances: 2", "C004 only a daemon has several `instances`"),
+        (
+            "after: [\"web@1\"]",
+            "C004 `@` is not allowed in a name: it stands before the number of an instance",
+        ),
+        ("overlap: queue", "C003 unknown value `queue` (use `true` or `false`)"),
+        (
+            "kind: oneshot, overlap: true",
+            "C004 a oneshot has no `overlap`: nothing of it runs for good",
+        ),
         (
             "ready: tcp(\"example.org:80\")",
             "C004 `example.org` is not an address: use `localhost` or a literal one (write it like tcp(\"127.0.0.1:8080\"))",
@@ -242,6 +254,4 @@ fn later_sections_are_refused_not_ignored() {
         );
         assert_eq!(errors(&format!("Cafe({section}: ())")), [expected]);
     }
-    let error = service_error("instances: 2");
-    assert!(error.contains("is not available in this version"), "{error}");
 }

@@ -78,6 +78,8 @@ pub struct Source {
     pub service: Name,
     /// Which incarnation.
     pub generation: u64,
+    /// The one attached before goes on meanwhile; two at most are read at once.
+    pub beside: bool,
     /// Read end of the pipe at its descriptor 1, non-blocking, as [`pipe`](super::pipe()) makes it.
     pub stdout: OwnedFd,
     /// Read end of the pipe at its descriptor 2, likewise.
@@ -171,7 +173,8 @@ impl Pump {
         Ok(Self(Arc::new(Inner { queue, pulse, thread: Mutex::new(Some(thread)) })))
     }
 
-    /// Reads from an incarnation. One attached before and not finished is finished first.
+    /// Reads from an incarnation. One attached before and not finished is finished first, unless the two overlap
+    /// ([`Source::beside`]).
     ///
     /// # Errors
     /// When the pump has stopped or does not keep up; the pipes are closed then.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::service::{Service, Trouble};
+use super::service::{Lane, Trouble, pipes_of};
 use super::worker::Worker;
 use crate::logs::frame::Framer;
 use crate::logs::line::Stream;
@@ -16,10 +16,10 @@ impl Worker {
     pub(super) fn recover(&mut self) {
         let (left, lines) = std::mem::take(&mut self.found);
         for (place, record) in lines {
-            let slot = self.slot_of_left(&record);
-            let Some(service) = self.services[slot].as_mut() else { continue };
-            let Some(stream) = index(record.stream) else { continue };
-            let inlet = &mut service.inlets[stream];
+            let slot = self.slot_for(&record.service, record.options);
+            let Some(pipe) = self.pipe_of_left(slot, &record) else { continue };
+            let service = self.services[slot].as_mut();
+            let Some(inlet) = service.and_then(|service| service.inlet_mut(pipe)) else { continue };
             inlet.framer.resume(record.continued, &record.partial);
             // One stream has one slot.
             self.unfinished.forget(&mut inlet.slot);
@@ -39,7 +39,8 @@ impl Worker {
     /// first knows how much of all of them is.
     fn recover_service(&mut self, left: Vec<Left>) {
         let Some(first) = left.first() else { return };
-        let (position, slot) = (first.position, self.slot_of_left(&first.record));
+        let (position, record) = (first.position, &first.record);
+        let slot = self.slot_for(&record.service, record.options);
         let Some(service) = self.services[slot].as_mut() else { return };
         let place = self.files.place(&service.name, service.options, None);
         let Some(written) = service.sink.found(place, position) else {
@@ -49,15 +50,16 @@ impl Worker {
         let mut trouble =
             Trouble { left: true, ..Trouble::new(Vec::new(), "cafe was killed".to_owned()) };
         for Left { chunk, record, held, bytes, .. } in left {
-            let Some(service) = self.services[slot].as_mut() else { return };
-            service.generation = record.generation;
-            let stream = index(record.stream).filter(|_| !held);
+            let pipe = if held { None } else { self.pipe_of_left(slot, &record) };
             let mut framer = Framer::new(record.stream);
             framer.resume(record.continued, &record.partial);
             replay(&record, &mut framer, &bytes, &mut trouble.pending);
-            if let Some(stream) = stream {
-                service.inlets[stream].framer = framer;
-                self.remember(slot, stream);
+            let service = self.services[slot].as_mut();
+            if let Some(pipe) = pipe
+                && let Some(inlet) = service.and_then(|service| service.inlet_mut(pipe))
+            {
+                inlet.framer = framer;
+                self.remember(slot, pipe);
                 chunk.hold();
             }
             trouble.kept.push(chunk);
@@ -75,20 +77,23 @@ impl Worker {
         self.retry(slot);
     }
 
-    /// Whether this is what an earlier pump left of an incarnation, and nothing of another one.
-    pub(super) fn is_left(&self, slot: usize, generation: u64) -> bool {
-        self.services[slot].as_ref().is_some_and(|service| {
-            service.generation == generation
-                && service.inlets.iter().all(|inlet| inlet.pipe.is_none())
-        })
-    }
-
-    fn slot_of_left(&mut self, record: &Record<'_>) -> usize {
-        let slot = self.slot_for(&record.service, record.options);
-        if let Some(Service { generation, .. }) = self.services[slot].as_mut() {
-            *generation = record.generation;
+    /// Which pipe of its service a record is of; none for cafe's own lines. One pump reads two incarnations at most: what
+    /// is said of a third was not erased, and stands in the log already.
+    fn pipe_of_left(&mut self, slot: usize, record: &Record<'_>) -> Option<usize> {
+        let stream = match record.stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+            Stream::Cafe => return None,
+        };
+        let service = self.services[slot].as_mut()?;
+        let known = service.lane_of(record.generation);
+        let number = known.or_else(|| service.room()).unwrap_or(0);
+        let lane = service.lane_or_new(number);
+        if known.is_none() {
+            lane.inlets.iter_mut().for_each(|inlet| self.unfinished.forget(&mut inlet.slot));
+            *lane = Lane { generation: record.generation, ..Lane::new() };
         }
-        slot
+        Some(pipes_of(number)[stream])
     }
 }
 
@@ -109,14 +114,5 @@ fn replay(record: &Record<'_>, framer: &mut Framer, mut bytes: &[u8], disk: &mut
         Operation::Finish => {
             framer.finish(record.at, disk);
         }
-    }
-}
-
-/// Which pipe it came from; none for cafe's own lines.
-fn index(stream: Stream) -> Option<usize> {
-    match stream {
-        Stream::Stdout => Some(0),
-        Stream::Stderr => Some(1),
-        Stream::Cafe => None,
     }
 }

@@ -7,28 +7,29 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::service::{Service, Trouble};
+use super::service::{PIPES, Service, Trouble, pipes_of};
 use super::worker::Worker;
 use super::{SinkOptions, Source};
 use crate::logs::frame::Framer;
 use crate::logs::transit::Chunk;
 use crate::types::name::Name;
 
-/// One service of a pump that was suspended, to be resumed in the next.
+/// One incarnation of a service of a pump that was suspended, to be resumed in the next. Of two that overlap there is one
+/// each.
 #[derive(Debug)]
 pub struct Suspended {
     /// What is known of it.
     pub state: State,
-    /// Read ends of the pipes at its descriptors 1 and 2; none when its last incarnation was finished.
+    /// Read ends of the pipes at its descriptors 1 and 2; none when it was finished.
     pub pipes: Option<[OwnedFd; 2]>,
 }
 
-/// What a pump knows of a service, without its descriptors.
+/// What a pump knows of an incarnation, without its descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Which service.
     pub service: Name,
-    /// The incarnation attached last.
+    /// Which incarnation.
     pub generation: u64,
     /// How its files are kept.
     pub options: SinkOptions,
@@ -38,7 +39,7 @@ pub struct State {
     pub put: u64,
     /// The unfinished lines of stdout and stderr.
     pub unfinished: [Unfinished; 2],
-    /// What could not be written.
+    /// What could not be written for the service; with the first of two incarnations.
     pub unwritten: Option<Unwritten>,
 }
 
@@ -74,69 +75,70 @@ impl Worker {
     /// Hands out all services. Nothing may be asked of the worker afterwards.
     pub(super) fn suspend(&mut self) -> Vec<Suspended> {
         for slot in 0..self.services.len() {
-            self.unwatch(slot, 0);
-            self.unwatch(slot, 1);
+            PIPES.into_iter().for_each(|pipe| self.unwatch(slot, pipe));
         }
-        std::mem::take(&mut self.services).into_iter().flatten().map(suspended).collect()
+        std::mem::take(&mut self.services).into_iter().flatten().flat_map(suspended).collect()
     }
 
     pub(super) fn resume(&mut self, suspended: Suspended) {
         let Suspended { state, pipes } = suspended;
         let slot = self.slot_for(&state.service, state.options);
         // What was found of it in the transit is the same that is handed over now.
-        if !self.is_left(slot, state.generation) {
-            self.finish(slot);
-        }
+        let lane_number = self.make_room(slot, Some(state.generation));
         let Some(service) = self.services[slot].as_mut() else { return };
         // Compiled once already.
         let watch_for = state.watch_for.and_then(|expression| expression.parse().ok());
         if let Some([stdout, stderr]) = pipes {
-            service.begin(Source {
+            let source = Source {
                 service: state.service,
                 generation: state.generation,
+                beside: true,
                 stdout,
                 stderr,
                 options: state.options,
                 watch_for,
                 found: true,
-            });
+            };
+            service.begin(lane_number, source);
         }
-        service.generation = state.generation;
-        service.put = state.put;
-        for (inlet, unfinished) in service.inlets.iter_mut().zip(&state.unfinished) {
+        let lane = service.lane_or_new(lane_number);
+        (lane.generation, lane.put) = (state.generation, state.put);
+        for (inlet, unfinished) in lane.inlets.iter_mut().zip(&state.unfinished) {
             inlet.framer.resume(unfinished.continued, &unfinished.partial);
         }
-        if service.watch_for.is_some() {
+        if lane.watch_for.is_some() {
             self.awaited.insert(slot);
         }
         if let Some(unwritten) = state.unwritten {
             service.take_over(unwritten);
             self.retry_later(slot);
         }
-        for stream in [0, 1] {
-            self.remember(slot, stream);
+        for pipe in pipes_of(lane_number) {
+            self.remember(slot, pipe);
         }
         self.list_partial(slot);
         self.watch(slot);
     }
 }
 
-fn suspended(service: Service) -> Suspended {
-    let torn = service.sink.is_torn();
-    let [out, err] = service.inlets;
-    let unfinished = [&out.framer, &err.framer].map(unfinished);
-    let pipes = out.pipe.zip(err.pipe).map(|(stdout, stderr)| [stdout, stderr]);
-    let unwritten = service.trouble.map(|trouble| unwritten(*trouble, torn));
-    let state = State {
-        service: service.name,
-        generation: service.generation,
-        options: service.options,
-        watch_for: service.watch_for.map(|expression| expression.as_str().to_owned()),
-        put: service.put,
-        unfinished,
-        unwritten,
-    };
-    Suspended { state, pipes }
+/// One for each lane.
+fn suspended(service: Service) -> impl Iterator<Item = Suspended> {
+    let Service { name, options, lane, beside, sink, trouble, .. } = service;
+    let mut unwritten = trouble.map(|trouble| unwritten(*trouble, sink.is_torn()));
+    [Some(lane), beside.map(|lane| *lane)].into_iter().flatten().map(move |lane| {
+        let [out, err] = lane.inlets;
+        let state = State {
+            service: name.clone(),
+            generation: lane.generation,
+            options,
+            watch_for: lane.watch_for.map(|expression| expression.as_str().to_owned()),
+            put: lane.put,
+            unfinished: [&out.framer, &err.framer].map(unfinished),
+            unwritten: unwritten.take(),
+        };
+        let pipes = out.pipe.zip(err.pipe).map(|(stdout, stderr)| [stdout, stderr]);
+        Suspended { state, pipes }
+    })
 }
 
 fn unfinished(framer: &Framer) -> Unfinished {

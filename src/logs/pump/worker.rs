@@ -165,9 +165,10 @@ impl Worker {
             self.pulse.begin();
             (self.read, self.nearly_full) = (0, false);
             for event in events[..count].iter().filter(|event| event.data() != WAKE) {
-                let slot = usize::try_from(event.data() >> 1).unwrap_or(usize::MAX);
+                let slot = usize::try_from(event.data() >> 2).unwrap_or(usize::MAX);
+                let pipe = usize::try_from(event.data() & 3).unwrap_or_default();
                 if !self.waits(slot) {
-                    self.pull(slot, usize::from(event.data() & 1 == 1), READ);
+                    self.pull(slot, pipe, READ);
                 }
             }
             self.tick();
@@ -185,15 +186,20 @@ impl Worker {
             Command::Update(name, options) => self.update(&name, options),
             Command::SetLimits(limits) => self.files.archiver.set_limits(limits),
             Command::Finish(name, generation, reply) => {
-                let excerpt = self.slot_of(&name, generation).map(|slot| {
-                    self.finish(slot);
-                    self.excerpt(slot)
+                let excerpt = self.lane_of(&name, generation).map(|(slot, lane)| {
+                    let put = self.finish_lane(slot, lane);
+                    self.excerpt(slot, put)
                 });
                 // Whoever asked may have gone.
                 let _ = reply.send(excerpt.unwrap_or_default());
             }
             Command::Excerpt(name, reply) => {
-                let excerpt = self.slots.get(&name).copied().map(|slot| self.excerpt(slot));
+                let excerpt = self.slots.get(&name).copied().map(|slot| {
+                    let lanes = self.services[slot].iter().flat_map(Service::lanes);
+                    let latest = lanes.max_by_key(|lane| lane.generation);
+                    let put = latest.map_or(0, |lane| lane.put);
+                    self.excerpt(slot, put)
+                });
                 let _ = reply.send(excerpt.unwrap_or_default());
             }
             Command::Rotate(name, reply) => {
@@ -211,17 +217,47 @@ impl Worker {
 
     pub(super) fn attach(&mut self, source: Source) {
         let slot = self.slot_for(&source.service, source.options);
-        // The unfinished lines of a process that was found are those that the last cafe had read of it.
-        if !(source.found && self.is_left(slot, source.generation)) {
-            self.finish(slot);
+        let left = source.found.then_some(source.generation);
+        if !source.beside {
+            self.finish_others(slot, source.found);
         }
+        let lane = self.make_room(slot, left);
         if source.watch_for.is_some() {
             self.awaited.insert(slot);
         }
         if let Some(service) = self.services[slot].as_mut() {
-            service.begin(source);
+            service.begin(lane, source);
         }
         self.watch(slot);
+    }
+
+    /// Ends what does not go on beside the next. Of processes that are found, all but the first are yet to come, and with
+    /// them what goes on in the lines that the last cafe left of theirs.
+    fn finish_others(&mut self, slot: usize, found: bool) {
+        for number in [1, 0] {
+            let lane = self.services[slot].as_ref().and_then(|service| service.lane(number));
+            if lane.is_some_and(|lane| lane.is_attached() || !found) {
+                self.finish_lane(slot, number);
+            }
+        }
+    }
+
+    /// Number of a lane to attach to: the one with what an earlier pump left of this incarnation, or a free one, in which
+    /// whatever was left is ended. When two are attached, both are.
+    pub(super) fn make_room(&mut self, slot: usize, left: Option<u64>) -> usize {
+        let Some(service) = self.services[slot].as_ref() else { return 0 };
+        let left = left.and_then(|generation| {
+            service.lanes().position(|it| it.generation == generation && !it.is_attached())
+        });
+        if let Some(number) = left {
+            return number;
+        }
+        let room = service.room();
+        match room {
+            Some(number) => _ = self.finish_lane(slot, number),
+            None => self.finish(slot),
+        }
+        room.unwrap_or(0)
     }
 
     /// The slot of a service; one that was not heard of before gets one.
@@ -267,7 +303,7 @@ impl Worker {
         framer.push(at, text, &mut disk);
         // It has to wait in its place among what else does.
         if self.services[slot].as_ref().is_some_and(|service| service.trouble.is_some()) {
-            self.begin(slot, Operation::Finish, at, &framer);
+            self.begin(slot, None, Operation::Finish, at, &framer);
         }
         framer.finish(at, &mut disk);
         self.put(slot, &disk, 1);
@@ -285,9 +321,10 @@ impl Worker {
         self.free.push(slot);
     }
 
-    fn excerpt(&mut self, slot: usize) -> Excerpt {
+    /// The last lines, of so many bytes at most.
+    fn excerpt(&mut self, slot: usize, put: u64) -> Excerpt {
         let Some(service) = self.services[slot].as_ref() else { return Excerpt::default() };
-        let wanted = usize::try_from(service.put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
+        let wanted = usize::try_from(put).unwrap_or(excerpt::BYTES).min(excerpt::BYTES);
         let (pending, last): (&[u8], &[u8]) = match &service.trouble {
             Some(trouble) => (&trouble.pending, &trouble.last),
             None => (&[], &[]),
@@ -325,10 +362,10 @@ impl Worker {
         }
     }
 
-    fn slot_of(&self, name: &Name, generation: u64) -> Option<usize> {
+    fn lane_of(&self, name: &Name, generation: u64) -> Option<(usize, usize)> {
         let slot = *self.slots.get(name)?;
         let service = self.services[slot].as_ref()?;
-        (service.generation == generation).then_some(slot)
+        service.lane_of(generation).map(|lane| (slot, lane))
     }
 
     fn timeout(&self) -> EpollTimeout {

@@ -40,7 +40,7 @@ impl Worker {
         let Some(service) = self.services[slot].as_mut().filter(|_| !disk.is_empty()) else {
             return;
         };
-        service.put += disk.len() as u64;
+        service.lanes_mut().for_each(|lane| lane.put += disk.len() as u64);
         let chunk = self.transit.current.as_ref();
         if let Some(trouble) = &mut service.trouble {
             if trouble.hold(disk, lines, service.options.on_full) {
@@ -57,7 +57,12 @@ impl Worker {
                 }
             }
         }
-        self.look_for_match(slot, disk);
+    }
+
+    /// As [`Self::put`], for what came from a pipe: a line that is waited for may be in it.
+    pub(super) fn put_of(&mut self, slot: usize, pipe: usize, disk: &[u8], lines: u64) {
+        self.put(slot, disk, lines);
+        self.look_for_match(slot, pipe / 2, disk);
     }
 
     /// Tries again whatever could not be written.
@@ -142,21 +147,32 @@ impl Worker {
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
     }
 
-    fn look_for_match(&mut self, slot: usize, disk: &[u8]) {
-        let Some(service) = self.services[slot].as_mut() else { return };
-        let Some(wanted) = &service.watch_for else { return };
+    fn look_for_match(&mut self, slot: usize, lane_number: usize, disk: &[u8]) {
+        let Some(service) = self.services[slot].as_ref() else { return };
+        let Some(lane) = service.lane(lane_number) else { return };
+        let Some(wanted) = &lane.watch_for else { return };
         let found = disk
             .split(|&byte| byte == b'\n')
             .filter_map(line::parse)
             .find(|line| line.stream != Stream::Cafe && wanted.is_match(line.payload));
         let Some(found) = found else { return };
-        service.watch_for = None;
-        self.awaited.remove(&slot);
         (self.notices)(Notice::Matched {
             service: service.name.clone(),
-            generation: service.generation,
+            generation: lane.generation,
             line: String::from_utf8_lossy(found.payload).into_owned(),
         });
+        self.await_no_more(slot, lane_number);
+    }
+
+    /// Nobody waits for a line of this incarnation any more.
+    pub(super) fn await_no_more(&mut self, slot: usize, lane_number: usize) {
+        let Some(service) = self.services[slot].as_mut() else { return };
+        if let Some(lane) = service.lane_mut(lane_number) {
+            lane.watch_for = None;
+        }
+        if service.lanes().all(|lane| lane.watch_for.is_none()) {
+            self.awaited.remove(&slot);
+        }
     }
 }
 

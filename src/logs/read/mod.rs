@@ -23,6 +23,7 @@ use self::filter::Filter;
 pub use self::follow::Follower;
 use self::merge::Merge;
 use super::dir;
+pub use super::dir::services;
 use super::error::Error;
 pub use super::line::Stream;
 use crate::types::name::Name;

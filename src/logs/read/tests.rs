@@ -273,6 +273,7 @@ fn a_follower_sees_every_line_once_over_rotation_restart_and_new_services() {
                 let source = crate::logs::Source {
                     service,
                     generation,
+                    beside: false,
                     stdout,
                     stderr,
                     options,

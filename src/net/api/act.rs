@@ -43,7 +43,7 @@ verbs! {
     stop "/v1/services/{name}/stop"
         "Stops it, and what needs it." = plain(Verb::Stop);
     restart "/v1/services/{name}/restart"
-        "Stops it, then starts it." = plain(Verb::Restart);
+        "Stops it, then starts it; with `overlap` the other way round." = restarted;
     reload "/v1/services/{name}/reload"
         "Has it read its own config again." = plain(Verb::Reload);
     kill "/v1/services/{name}/kill"
@@ -51,9 +51,21 @@ verbs! {
 }
 
 fn plain(verb: Verb) -> impl Fn(&ActParameters) -> Result<Verb, Failure> {
-    move |parameters| match parameters.signal {
-        None => Ok(verb),
-        Some(_) => Err(Failure::bad_request("`signal` is for kill alone")),
+    move |parameters| match parameters {
+        ActParameters { signal: Some(_), .. } => {
+            Err(Failure::bad_request("`signal` is for kill alone"))
+        }
+        ActParameters { overlap: true, .. } => {
+            Err(Failure::bad_request("`overlap` is for restart alone"))
+        }
+        _ => Ok(verb),
+    }
+}
+
+fn restarted(parameters: &ActParameters) -> Result<Verb, Failure> {
+    match (parameters.overlap, &parameters.signal) {
+        (true, None) => Ok(Verb::Overlap),
+        _ => plain(Verb::Restart)(parameters),
     }
 }
 

@@ -65,6 +65,9 @@ pub(super) struct ActParameters {
     pub(super) wait_ms: u64,
     /// Why, for the audit event.
     pub(super) why: Option<String>,
+    /// For `restart`: start the next generation beside the present one, which is stopped once that is ready.
+    #[serde(default)]
+    pub(super) overlap: bool,
     /// For `kill`: `TERM`, `SIGTERM` or `15`.
     pub(super) signal: Option<String>,
 }

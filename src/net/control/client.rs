@@ -82,6 +82,9 @@ impl Client {
         if let Verb::Kill { signal } = verb {
             path += &format!("&signal={signal}");
         }
+        if verb == Verb::Overlap {
+            path += "&overlap=true";
+        }
         if let Some(why) = why {
             path += &format!("&why={}", escape(why));
         }

@@ -34,8 +34,10 @@ pub enum Verb {
     Start,
     /// Stop it, and what needs it.
     Stop,
-    /// Stop it, then start it.
+    /// Stop it, then start it; the other way round if its config says `overlap: true`.
     Restart,
+    /// The same verb, which starts its next generation and only then stops the last.
+    Overlap,
     /// Have it read its own config again, as `reload:` says.
     Reload,
     /// Send it a signal; what follows is up to it and its restart policy.
@@ -52,7 +54,7 @@ impl Verb {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
-            Self::Restart => "restart",
+            Self::Restart | Self::Overlap => "restart",
             Self::Reload => "reload",
             Self::Kill { .. } => "kill",
         }

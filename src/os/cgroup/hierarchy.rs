@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Cgroup, Limits};
 use crate::os::Error;
 use crate::os::children::Children;
-use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// The leaf that cafe moves itself to when controllers are to be enabled: a cgroup with controllers for its
 /// children must have no processes of its own (cgroups(7), "no internal processes").
@@ -50,12 +50,12 @@ impl Hierarchy {
         Ok(Self { own, services, enabled })
     }
 
-    /// Makes the cgroup of a service; one that is there already (of an unclean end) is taken as it is.
+    /// Makes the cgroup of a seat; one that is there already (of an unclean end) is taken as it is.
     ///
     /// # Errors
     /// When it cannot be made or opened.
-    pub fn create(&self, service: &Name) -> Result<Cgroup, Error> {
-        let path = self.services.join(service.as_str());
+    pub fn create(&self, seat: &Seat) -> Result<Cgroup, Error> {
+        let path = self.services.join(seat.to_string());
         match fs::create_dir(&path) {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::system("create", path.display().to_string(), source))
@@ -64,24 +64,24 @@ impl Hierarchy {
         }
     }
 
-    /// The cgroup of a service, whether it was made or not.
+    /// The cgroup of a seat, whether it was made or not.
     #[must_use]
-    pub fn of(&self, service: &Name) -> Cgroup {
-        Cgroup::open(self.services.join(service.as_str()))
+    pub fn of(&self, seat: &Seat) -> Cgroup {
+        Cgroup::open(self.services.join(seat.to_string()))
     }
 
     /// The cgroups there are: after an unclean end, those of services that ran.
     ///
     /// # Errors
     /// When they cannot be listed or opened.
-    pub fn existing(&self) -> Result<Vec<(Name, Cgroup)>, Error> {
+    pub fn existing(&self) -> Result<Vec<(Seat, Cgroup)>, Error> {
         let failed = |source| Error::system("list", self.services.display().to_string(), source);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.services).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(name) = name.filter(|_| entry.path().is_dir()) {
-                found.push((name, Cgroup::open(entry.path())));
+            let seat = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(seat) = seat.filter(|_| entry.path().is_dir()) {
+                found.push((seat, Cgroup::open(entry.path())));
             }
         }
         Ok(found)

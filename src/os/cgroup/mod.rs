@@ -1,4 +1,4 @@
-//! cgroups v2: one per service, for limits, a kill that nothing escapes, and a verified end. See cgroups(7).
+//! cgroups v2: one per seat of a service, for limits, a kill that nothing escapes, and a verified end. See cgroups(7).
 //!
 //! Uses what is delegated to cafe and says what is missing. Waits and kills; never decides.
 
@@ -21,7 +21,7 @@ use super::{Error, pidfd};
 pub use hierarchy::Hierarchy;
 pub use limits::Limits;
 
-/// The cgroup of one service. Dropping it leaves it in place, as its processes stay in it.
+/// The cgroup of one seat of a service. Dropping it leaves it in place, as its processes stay in it.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,

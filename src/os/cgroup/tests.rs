@@ -6,7 +6,7 @@ use super::*;
 use crate::os::process::{Command, Spawner};
 use crate::types::error::Code;
 use crate::types::exit::Cause;
-use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// A hierarchy of its own for each test; `None` (with the reason printed) where this machine has none.
 #[allow(clippy::print_stderr)]
@@ -20,8 +20,8 @@ fn hierarchy(test: &str) -> Option<Hierarchy> {
     }
 }
 
-fn name(text: &str) -> Name {
-    text.parse().expect("is a name")
+fn seat(text: &str) -> Seat {
+    text.parse().expect("is a seat")
 }
 
 fn shell(script: &str, cgroup: &Cgroup) -> Command {
@@ -37,7 +37,7 @@ fn shell(script: &str, cgroup: &Cgroup) -> Command {
 #[tokio::test]
 async fn nothing_escapes_and_the_end_is_seen() {
     let Some(hierarchy) = hierarchy("kill") else { return };
-    let cgroup = hierarchy.create(&name("web")).expect("makes one");
+    let cgroup = hierarchy.create(&seat("web")).expect("makes one");
     assert!(cgroup.is_empty().expect("reads"));
     let (mut reader, writer) = std::io::pipe().expect("pipe");
     // Escapes from group, session and mark, and is still in the cgroup.
@@ -54,10 +54,10 @@ async fn nothing_escapes_and_the_end_is_seen() {
     });
     let mut reader = read.await.expect("runs").expect("reads");
     assert!(!cgroup.is_empty().expect("reads"));
-    let again = hierarchy.create(&name("web")).expect("is taken as it is");
+    let again = hierarchy.create(&seat("web")).expect("is taken as it is");
     assert_eq!(again.remove().expect_err("is in use").code(), Code::OperationFailed);
     let existing = hierarchy.existing().expect("lists");
-    assert_eq!(existing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["web"]);
+    assert_eq!(existing.iter().map(|(seat, _)| seat.to_string()).collect::<Vec<_>>(), ["web"]);
     child.signal(libc::SIGKILL).expect("signals");
     child.wait().await.expect("ends");
     assert!(!cgroup.is_empty().expect("reads"), "the escapee lives");
@@ -72,7 +72,7 @@ async fn nothing_escapes_and_the_end_is_seen() {
 #[tokio::test]
 async fn without_cgroup_kill_each_process_is_killed_and_subgroups_go_as_well() {
     let Some(hierarchy) = hierarchy("each") else { return };
-    let cgroup = hierarchy.create(&name("db")).expect("makes one");
+    let cgroup = hierarchy.create(&seat("db")).expect("makes one");
     let below = cgroup.path().join("below");
     fs::create_dir(&below).expect("makes one below");
     let spawner = Spawner::with_threads(1).expect("starts");
@@ -90,7 +90,7 @@ async fn without_cgroup_kill_each_process_is_killed_and_subgroups_go_as_well() {
 #[test]
 fn a_limit_is_in_force_or_its_missing_controller_is_named() {
     let Some(hierarchy) = hierarchy("limit") else { return };
-    let cgroup = hierarchy.create(&name("small")).expect("makes one");
+    let cgroup = hierarchy.create(&seat("small")).expect("makes one");
     cgroup.limit(&hierarchy, &Limits::default()).expect("nothing to limit");
     let limits = Limits { tasks_max: Some(64), ..Limits::default() };
     match cgroup.limit(&hierarchy, &limits) {

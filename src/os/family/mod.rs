@@ -96,16 +96,16 @@ impl Family {
     }
 }
 
-/// The value of [`MARK`] for a service.
+/// The value of [`MARK`] for a seat of a service.
 #[must_use]
-pub fn mark(state_id: &str, name: &str) -> String {
-    format!("{state_id}/{name}")
+pub fn mark(state_id: &str, seat: &str) -> String {
+    format!("{state_id}/{seat}")
 }
 
 /// The entry of a command's environment that marks its processes.
 #[must_use]
-pub fn variable(state_id: &str, name: &str) -> (OsString, OsString) {
-    (MARK.into(), mark(state_id, name).into())
+pub fn variable(state_id: &str, seat: &str) -> (OsString, OsString) {
+    (MARK.into(), mark(state_id, seat).into())
 }
 
 /// A process that was found, held by descriptor: its number cannot come to mean another one.

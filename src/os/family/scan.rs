@@ -188,8 +188,8 @@ impl Found {
 /// A process that bears the mark of some service.
 #[derive(Debug)]
 pub struct Marked {
-    /// The service.
-    pub service: String,
+    /// The seat of a service, as its mark has it.
+    pub seat: String,
     /// The process.
     pub process: Remaining,
     /// Its session: equal to its process id for the main process of a service.
@@ -209,10 +209,10 @@ pub fn marked(state_id: &str) -> Result<Vec<Marked>, Error> {
             continue;
         }
         let Some(found) = Found::look(pid) else { continue };
-        let service = found.mark.as_deref().and_then(|mark| mark.strip_prefix(state_id));
-        let Some(service) = service.and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let seat = found.mark.as_deref().and_then(|mark| mark.strip_prefix(state_id));
+        let Some(seat) = seat.and_then(|rest| rest.strip_prefix('/')) else { continue };
         if let Some(process) = Remaining::open(pid, found.start_time)? {
-            marked.push(Marked { service: service.to_owned(), process, session: found.session });
+            marked.push(Marked { seat: seat.to_owned(), process, session: found.session });
         }
     }
     Ok(marked)

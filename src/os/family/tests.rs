@@ -280,7 +280,7 @@ async fn marked_processes_are_found_on_the_whole_machine() {
         let (mut child, _) = start(&fixture, "crashed", "echo 1; exec sleep 1000", 1).await;
         let found = marked(&state()).expect("walks");
         let main = found.iter().find(|found| found.process.pid == child.pid()).expect("is found");
-        assert_eq!((main.service.as_str(), main.session), ("crashed", child.pid()));
+        assert_eq!((main.seat.as_str(), main.session), ("crashed", child.pid()));
         assert!(marked("another").expect("walks").is_empty(), "another state directory");
         leave(&mut child).await;
     })

@@ -214,6 +214,14 @@ impl Roster {
         self.members.get(&id).is_some_and(|member| member.level == Level::Stopping)
     }
 
+    /// Whether a member is up, and nothing wants it down.
+    #[must_use]
+    pub fn stays_up(&self, id: MemberId) -> bool {
+        self.look_up(id).is_some_and(|(member, machine)| {
+            member.level == Level::Up && !machine.is_leaving(member.slot)
+        })
+    }
+
     /// Whether a member leaves the roster once it is down.
     #[must_use]
     pub fn is_retiring(&self, id: MemberId) -> bool {

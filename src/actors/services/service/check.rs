@@ -18,19 +18,24 @@ use crate::types::unit::show_duration;
 const PROBE_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 impl State {
-    /// Begins to wait for readiness; without a check the service is up at once.
-    pub(super) fn await_ready(&mut self, myself: &ActorRef<Msg>) {
+    /// Begins to wait for readiness; without a check the service is up at once, unless another one has to make way for it.
+    pub(super) fn await_ready(&mut self, myself: &ActorRef<Msg>, generation: u64) {
         if matches!(self.config.kind, crate::config::Kind::Oneshot) {
             // Up means done: its end is awaited.
             return;
         }
-        let Some(ready) = self.config.ready.clone() else { return self.up(myself, None) };
-        let Some(instance) = self.instance.as_mut() else { return };
+        let Some(ready) = self.config.ready.clone() else {
+            return match self.is_current(generation) {
+                true => self.up(myself, generation, None),
+                false => self.settle(myself, generation),
+            };
+        };
+        let timeout = self.config.ready_timeout;
+        let Some(instance) = self.find(generation) else { return };
         if let Some(evidence) = instance.early_evidence.take() {
-            return self.up(myself, Some(evidence));
+            return self.up(myself, generation, Some(evidence));
         }
-        let generation = instance.generation;
-        let (me, timeout) = (myself.clone(), self.config.ready_timeout);
+        let me = myself.clone();
         match ready {
             Ready::Delay(delay) => {
                 let evidence = format!("alive for {}", show_duration(delay));
@@ -50,12 +55,12 @@ impl State {
             // The log pump and the notify socket watch since before the start; the descriptor's task, too.
             Ready::Log(_) | Ready::Notify | Ready::Fd(_) => {}
         }
-        self.set_ready_deadline(myself, timeout);
+        self.set_ready_deadline(myself, generation, timeout);
     }
 
-    fn set_ready_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
-        let Some(instance) = self.instance.as_mut() else { return };
-        let (me, generation) = (myself.clone(), instance.generation);
+    fn set_ready_deadline(&mut self, myself: &ActorRef<Msg>, generation: u64, timeout: Duration) {
+        let me = myself.clone();
+        let Some(instance) = self.find(generation) else { return };
         instance.deadline = Some(task::spawn("ready deadline", async move {
             tokio::time::sleep(timeout).await;
             let _ = me.cast(Msg::ReadinessExpired { generation });
@@ -63,43 +68,45 @@ impl State {
     }
 
     pub(super) fn ready(&mut self, myself: &ActorRef<Msg>, generation: u64, evidence: String) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         match instance.phase {
             Phase::Spawning => instance.early_evidence = Some(evidence),
-            Phase::Starting => self.up(myself, Some(evidence)),
+            Phase::Starting => self.up(myself, generation, Some(evidence)),
             Phase::Up | Phase::Stopping | Phase::Clearing => {}
         }
     }
 
-    fn up(&mut self, myself: &ActorRef<Msg>, evidence: Option<String>) {
-        let Some(instance) = self.instance.as_mut() else { return };
+    pub(super) fn up(&mut self, myself: &ActorRef<Msg>, generation: u64, evidence: Option<String>) {
+        let Some(instance) = self.find(generation) else { return };
         instance.phase = Phase::Up;
         instance.was_up = true;
         instance.deadline = None;
         instance.checks.clear();
-        let generation = instance.generation;
-        self.report(Report::Up { evidence });
+        match self.is_current(generation) {
+            true => self.report(Report::Up { evidence }),
+            false => self.take_over(myself, evidence),
+        }
         self.set_watchdog(myself, generation, None);
-        self.watch_health(myself);
+        self.watch_health(myself, generation);
     }
 
     pub(super) fn readiness_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.phase != Phase::Starting {
             return;
         }
         let timeout = show_duration(self.config.ready_timeout);
         let code = crate::types::error::Code::NotReadyInTime;
-        self.end(myself, format!("not ready within {timeout} [{code}]"));
+        self.end(myself, generation, format!("not ready within {timeout} [{code}]"));
     }
 
     // ---- health ----
 
     /// Begins the health probes of a service that is up.
-    pub(super) fn watch_health(&mut self, myself: &ActorRef<Msg>) {
+    pub(super) fn watch_health(&mut self, myself: &ActorRef<Msg>, generation: u64) {
         let Some(health) = self.config.health.clone() else { return };
-        let Some(instance) = self.instance.as_mut() else { return };
-        let (me, generation) = (myself.clone(), instance.generation);
+        let me = myself.clone();
+        let Some(instance) = self.find(generation) else { return };
         instance.checks.push(task::spawn("health", async move {
             let target = probe_target(&health.probe);
             tokio::time::sleep(health.grace).await;
@@ -122,7 +129,7 @@ impl State {
         result: Result<String, String>,
     ) {
         let Some(health) = self.config.health.clone() else { return };
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.phase != Phase::Up {
             return;
         }
@@ -145,14 +152,15 @@ impl State {
         self.report(Report::Health { healthy: false, evidence: evidence.clone() });
         if health.action == OnUnhealthy::Restart {
             let code = crate::types::error::Code::HealthFailed;
-            self.end(myself, format!("health check failed {failures} times: {evidence} [{code}]"));
+            let trigger = format!("health check failed {failures} times: {evidence} [{code}]");
+            self.end(myself, generation, trigger);
         }
     }
 
     // ---- sd_notify(3) ----
 
     pub(super) fn notified(&mut self, myself: &ActorRef<Msg>, generation: u64, said: Notification) {
-        if self.current(generation).is_none() {
+        if self.find(generation).is_none() {
             return;
         }
         if let Some(pid) = said.main_pid {
@@ -163,16 +171,16 @@ impl State {
         }
         if let Some(errno) = said.errno.and_then(|errno| i32::try_from(errno).ok()) {
             let error = std::io::Error::from_raw_os_error(errno);
-            self.report(Report::StatusText(format!("failed: {error}")));
+            self.says(generation, format!("failed: {error}"));
         }
         if said.reloading {
-            self.report(Report::StatusText("reloading".to_owned()));
+            self.says(generation, "reloading".to_owned());
         }
         if said.stopping {
-            self.report(Report::StatusText("stopping by itself".to_owned()));
+            self.says(generation, "stopping by itself".to_owned());
         }
         if let Some(text) = said.status {
-            self.report(Report::StatusText(text));
+            self.says(generation, text);
         }
         if said.ready {
             self.ready(myself, generation, "said READY=1".to_owned());
@@ -187,6 +195,16 @@ impl State {
         }
     }
 
+    /// What it says of itself is shown once it is the one that is shown.
+    fn says(&mut self, generation: u64, text: String) {
+        if self.is_current(generation) {
+            return self.report(Report::StatusText(text));
+        }
+        if let Some(instance) = self.find(generation) {
+            instance.said = Some(text);
+        }
+    }
+
     /// Begins (again) the time within which the service must give a sign of life: a new interval, or the one
     /// that holds.
     pub(super) fn set_watchdog(
@@ -197,7 +215,7 @@ impl State {
     ) {
         let configured = self.config.watchdog;
         let me = myself.clone();
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         instance.watchdog_interval = interval.or(instance.watchdog_interval).or(configured);
         let Some(interval) = instance.watchdog_interval else { return };
         if !matches!(instance.phase, Phase::Starting | Phase::Up) {
@@ -210,18 +228,16 @@ impl State {
     }
 
     pub(super) fn watchdog_expired(&mut self, myself: &ActorRef<Msg>, generation: u64) {
-        if self.current(generation).is_some() {
-            let code = crate::types::error::Code::HealthFailed;
-            self.end(myself, format!("no WATCHDOG=1 in time [{code}]"));
-        }
+        let code = crate::types::error::Code::HealthFailed;
+        self.end(myself, generation, format!("no WATCHDOG=1 in time [{code}]"));
     }
 
     /// `EXTEND_TIMEOUT_USEC`: the deadline of the start or the stop that runs now begins anew.
     fn extend_deadline(&mut self, myself: &ActorRef<Msg>, generation: u64, extension: Duration) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         match instance.phase {
-            Phase::Starting => self.set_ready_deadline(myself, extension),
-            Phase::Stopping => self.set_stop_deadline(myself, extension),
+            Phase::Starting => self.set_ready_deadline(myself, generation, extension),
+            Phase::Stopping => self.set_stop_deadline(myself, generation, extension),
             Phase::Spawning | Phase::Up | Phase::Clearing => {}
         }
     }
@@ -231,7 +247,7 @@ impl State {
     /// `MAINPID`: believed only of a process that belongs to the service.
     fn check_main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: u32) {
         let (me, context) = (myself.clone(), self.context.clone());
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         let Some(family) = instance.family.clone() else { return };
         instance.hearing.push(task::spawn("main pid", async move {
             if context.is_member(&family, pid).await {
@@ -242,17 +258,18 @@ impl State {
 
     /// Another process of the service is its main one from now on.
     pub(super) fn main_pid(&mut self, myself: &ActorRef<Msg>, generation: u64, pid: u32) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.child.as_ref().is_some_and(|child| child.pid() == pid) {
             return;
         }
-        let (name, since) = (self.name.clone(), jiff::Timestamp::now());
+        let (seat, since) = (instance.seat.clone(), jiff::Timestamp::now());
         let Ok(start_time) = crate::os::procfs::start_time(pid) else { return };
-        let entry = super::super::journal::Entry { generation, pid, start_time, since };
-        let Some(child) = self.context.adopt(&entry) else { return };
-        self.context.journal.began(&name, generation, &child, since);
-        self.report(Report::MainPid(pid));
-        self.follow(myself, child);
+        let Some(child) = self.context.adopt(pid, start_time) else { return };
+        self.context.journal.began(&seat, generation, &child, since);
+        if self.is_current(generation) {
+            self.report(Report::MainPid(pid));
+        }
+        self.follow(myself, generation, child);
     }
 }
 

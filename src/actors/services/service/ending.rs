@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::super::report::{EndedHow, Report};
 use super::instance::{Instance, Phase};
+use super::overlap::Place;
 use super::{Msg, State};
 use crate::config;
 use crate::os::pidfd::Exit;
@@ -20,24 +21,26 @@ use crate::types::exit::{Cause, PostMortem};
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Ends the incarnation by order of the supervisor.
+    /// Ends whatever there is by order of the supervisor.
     pub(super) fn stop(&mut self, myself: &ActorRef<Msg>, trigger: String) {
         let was_armed = self.armed.take().is_some();
         self.run_owed = false;
-        let Some(instance) = self.instance.as_mut() else {
-            if was_armed {
-                self.report(Report::Disarmed);
+        let generations = self.generations();
+        if generations.is_empty() && was_armed {
+            self.report(Report::Disarmed);
+        }
+        // If there is nothing it ended meanwhile: its report is on its way and answers this order.
+        for generation in generations {
+            if let Some(instance) = self.find(generation) {
+                instance.ordered = true;
             }
-            // Otherwise it ended meanwhile: its report is on its way and answers this order.
-            return;
-        };
-        instance.ordered = true;
-        self.end(myself, trigger);
+            self.end(myself, generation, trigger.clone());
+        }
     }
 
     /// Ends the incarnation for a reason; `exited` or `cleared` follow.
-    pub(super) fn end(&mut self, myself: &ActorRef<Msg>, trigger: String) {
-        let Some(instance) = self.instance.as_mut() else { return };
+    pub(super) fn end(&mut self, myself: &ActorRef<Msg>, generation: u64, trigger: String) {
+        let Some(instance) = self.find(generation) else { return };
         if matches!(instance.phase, Phase::Stopping | Phase::Clearing) {
             return;
         }
@@ -47,18 +50,18 @@ impl State {
         instance.checks.clear();
         instance.watchdog = None;
         if !spawning {
-            self.send_stop(myself);
+            self.send_stop(myself, generation);
         }
     }
 
-    pub(super) fn send_stop(&mut self, myself: &ActorRef<Msg>) {
-        let (stop, timeout) = (self.config.stop, self.stop_timeout());
-        let Some(instance) = self.instance.as_mut() else { return };
+    pub(super) fn send_stop(&mut self, myself: &ActorRef<Msg>, generation: u64) {
+        let (stop, timeout, name) = (self.config.stop, self.stop_timeout(), self.name.clone());
+        let Some(instance) = self.find(generation) else { return };
         instance.stop_began = Some(Instant::now());
         if let Some(family) = &instance.family
             && let Err(error) = family.signal_group(stop.signal)
         {
-            tracing::error!(service = %self.name, error = chain(&error), "stop signal not sent");
+            tracing::error!(service = %name, error = chain(&error), "stop signal not sent");
         }
         if let (Some(child), Some(family)) = (&instance.child, &instance.family)
             && child.pid() != family.main
@@ -66,8 +69,10 @@ impl State {
             // A main process that it named itself may have left the group.
             let _ = child.signal(stop.signal);
         }
-        self.report(Report::Stopping);
-        self.set_stop_deadline(myself, timeout);
+        if self.is_current(generation) {
+            self.report(Report::Stopping);
+        }
+        self.set_stop_deadline(myself, generation, timeout);
     }
 
     /// How long a stop may take.
@@ -78,16 +83,26 @@ impl State {
     /// Whatever ends has no more time, and neither has what will be told to.
     pub(super) fn hurry(&mut self, myself: &ActorRef<Msg>) {
         self.hurried = true;
-        match self.instance.as_ref().map(|instance| (instance.phase, &instance.exit)) {
-            Some((Phase::Stopping, _)) => self.set_stop_deadline(myself, Duration::ZERO),
-            Some((Phase::Clearing, Some(_))) => self.clear(myself, Duration::ZERO),
-            _ => {}
+        for generation in self.generations() {
+            match self.find(generation).map(|instance| (instance.phase, &instance.exit)) {
+                Some((Phase::Stopping, _)) => {
+                    self.set_stop_deadline(myself, generation, Duration::ZERO);
+                }
+                Some((Phase::Clearing, Some(_))) => {
+                    self.clear(myself, generation, Duration::ZERO);
+                }
+                _ => {}
+            }
         }
     }
 
-    pub(super) fn set_stop_deadline(&mut self, myself: &ActorRef<Msg>, timeout: Duration) {
-        let Some(instance) = self.instance.as_mut() else { return };
-        let generation = instance.generation;
+    pub(super) fn set_stop_deadline(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        timeout: Duration,
+    ) {
+        let Some(instance) = self.find(generation) else { return };
         let myself = myself.clone();
         instance.deadline = Some(task::spawn("stop deadline", async move {
             tokio::time::sleep(timeout).await;
@@ -104,11 +119,11 @@ impl State {
                 format!("; still there after {timeout}, killed")
             }
         };
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         match instance.phase {
             Phase::Stopping => {
                 instance.trigger.get_or_insert_default().push_str(&late);
-                self.clear(myself, Duration::ZERO);
+                self.clear(myself, generation, Duration::ZERO);
             }
             // What is left has its own deadline.
             Phase::Clearing | Phase::Spawning | Phase::Starting | Phase::Up => {}
@@ -124,8 +139,8 @@ impl State {
         child: &Arc<Child>,
         exit: Box<Exit>,
     ) {
-        let timeout = self.stop_timeout();
-        let Some(instance) = self.current_of(generation, child) else { return };
+        let (timeout, context) = (self.stop_timeout(), self.context.clone());
+        let Some(instance) = self.find_of(generation, child) else { return };
         instance.exit = Some(exit);
         instance.phase = Phase::Clearing;
         instance.checks.clear();
@@ -138,56 +153,51 @@ impl State {
         instance.deadline = None;
         // What it leaves behind gets the rest of the time that a stop has.
         let spent = instance.stop_began.map_or(Duration::ZERO, |began| began.elapsed());
-        if self.is_clear() {
-            return self.finish(myself, 0);
+        // The cheap look.
+        if context.certainly_clear(&instance.seat) {
+            return self.finish(myself, generation, 0);
         }
-        self.clear(myself, timeout.saturating_sub(spent));
-    }
-
-    /// The cheap look: certainly nothing left.
-    fn is_clear(&self) -> bool {
-        self.context.certainly_clear(&self.name)
+        self.clear(myself, generation, timeout.saturating_sub(spent));
     }
 
     /// Ends what is left: asks, waits for `grace`, kills, and looks until nothing is there.
-    fn clear(&mut self, myself: &ActorRef<Msg>, grace: Duration) {
-        let (name, context, signal) =
-            (self.name.clone(), self.context.clone(), self.config.stop.signal);
-        let Some(instance) = self.instance.as_mut() else { return };
+    fn clear(&mut self, myself: &ActorRef<Msg>, generation: u64, grace: Duration) {
+        let (context, signal) = (self.context.clone(), self.config.stop.signal);
+        let Some(instance) = self.find(generation) else { return };
         let Some(family) = instance.family.clone() else { return };
         let (asked, found) = (instance.stop_began.is_some(), instance.found);
-        let (generation, myself) = (instance.generation, myself.clone());
+        let (seat, myself) = (instance.seat.clone(), myself.clone());
         instance.deadline = Some(task::spawn("clear", async move {
-            let mut left_behind = context.clear(&name, &family, signal, asked, grace).await;
+            let mut left_behind = context.clear(&seat, &family, signal, asked, grace).await;
             if found {
-                left_behind += context.kill_strays(&name).await;
+                left_behind += context.kill_strays(&seat).await;
             }
             let _ = myself.cast(Msg::Cleared { generation, left_behind });
         }));
     }
 
     pub(super) fn cleared(&mut self, myself: &ActorRef<Msg>, generation: u64, left_behind: usize) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         if instance.exit.is_none() {
             // Killed while it was stopping: the exit of the main process is on its way.
             return;
         }
-        self.finish(myself, left_behind);
+        self.finish(myself, generation, left_behind);
     }
 
-    fn finish(&mut self, myself: &ActorRef<Msg>, left_behind: usize) {
-        let Some(mut instance) = self.instance.take() else { return };
+    fn finish(&mut self, myself: &ActorRef<Msg>, generation: u64, left_behind: usize) {
+        let Some((place, mut instance)) = self.take_out(generation) else { return };
         let mut cause = instance.exit.as_ref().map_or(Cause::Unknown, |exit| exit.cause);
-        if self.context.oom_kills(&self.name) > instance.oom_kills_before
+        if self.context.oom_kills(&instance.seat) > instance.oom_kills_before
             && matches!(cause, Cause::Signal { signal: 9, .. })
             && instance.trigger.is_none()
         {
             cause = Cause::OutOfMemory;
         }
         instance.left_behind = left_behind;
-        self.context.journal.ended(&self.name, instance.generation);
+        self.context.journal.ended(&instance.seat, instance.generation);
         let post_mortem = instance.post_mortem(cause);
-        self.conclude(myself, &instance, post_mortem);
+        self.conclude(myself, place, &instance, post_mortem);
     }
 
     /// The last lines follow by themselves: no restart waits for a log.
@@ -209,23 +219,30 @@ impl State {
     pub(super) fn conclude(
         &mut self,
         myself: &ActorRef<Msg>,
+        place: Place,
         instance: &Instance,
         post_mortem: PostMortem,
     ) {
+        let how = self.how(instance, &post_mortem);
+        self.report_end(place, instance, how, post_mortem);
+        self.report_last_lines(instance.generation);
+        if std::mem::take(&mut self.run_owed) {
+            self.launch(myself);
+        }
+    }
+
+    fn how(&self, instance: &Instance, post_mortem: &PostMortem) -> EndedHow {
         let normal =
             post_mortem.cause.is_normal() && (instance.ordered || instance.trigger.is_none());
-        let how = match self.config.kind {
+        match self.config.kind {
             config::Kind::Timer { .. } if !instance.ordered => EndedHow::Run,
             config::Kind::Oneshot if post_mortem.cause != Cause::NotStarted => {
                 EndedHow::Ended { normal }
             }
-            _ if instance.ordered || instance.was_up => EndedHow::Ended { normal },
+            _ if instance.ordered || instance.was_up || instance.stands_in => {
+                EndedHow::Ended { normal }
+            }
             _ => EndedHow::NeverUp,
-        };
-        self.report(Report::Ended { how, post_mortem });
-        self.report_last_lines(instance.generation);
-        if std::mem::take(&mut self.run_owed) {
-            self.launch(myself);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One incarnation: from the order to start until nothing of it is left.
+//! One incarnation: from the order to start until its main process ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::os::process::{self, Account, Child};
 use crate::supervision::task::{self, Task};
 use crate::types::error::chain;
 use crate::types::exit::{BY_ITSELF, Cause, PostMortem};
+use crate::types::seat::Seat;
 
 /// Where an incarnation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) generation: u64,
+    /// Whose cgroup and mark it has: not those of the one beside it.
+    pub(super) seat: Seat,
     pub(super) phase: Phase,
     pub(super) child: Option<Arc<Child>>,
     pub(super) family: Option<Family>,
@@ -45,6 +48,10 @@ pub(super) struct Instance {
     pub(super) found: bool,
     /// Was up before it was told to end or ended.
     pub(super) was_up: bool,
+    /// Why it was started beside another one.
+    pub(super) replaces: Option<String>,
+    /// The one it was started beside ended by itself: the supervisor takes it for that, which was up.
+    pub(super) stands_in: bool,
     pub(super) started: Instant,
     pub(super) started_at: Timestamp,
     /// Why it ends, if not by itself.
@@ -54,6 +61,8 @@ pub(super) struct Instance {
     pub(super) exit: Option<Box<Exit>>,
     /// It proved ready before its start was reported.
     pub(super) early_evidence: Option<String>,
+    /// What it said of itself while another one was shown.
+    pub(super) said: Option<String>,
     /// Failures of its health check in a row.
     pub(super) failures: u32,
     pub(super) unhealthy: bool,
@@ -84,20 +93,24 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub(super) fn new(generation: u64) -> Box<Self> {
+    pub(super) fn new(generation: u64, seat: Seat) -> Box<Self> {
         Box::new(Self {
             generation,
+            seat,
             phase: Phase::Spawning,
             child: None,
             family: None,
             found: false,
             was_up: false,
+            replaces: None,
+            stands_in: false,
             started: Instant::now(),
             started_at: Timestamp::now(),
             trigger: None,
             ordered: false,
             exit: None,
             early_evidence: None,
+            said: None,
             failures: 0,
             unhealthy: false,
             inquiry: None,
@@ -137,20 +150,24 @@ impl Instance {
 }
 
 impl State {
-    /// Makes the next incarnation. Whom it runs as is looked up first, off the runtime: the account database may
-    /// be slow.
+    /// Makes the next incarnation.
     pub(super) fn launch(&mut self, myself: &ActorRef<Msg>) {
-        if self.instance.is_some() {
+        if self.instance.is_some() || self.beside.is_some() {
             // The supervisor orders a start only after the end was reported.
             tracing::error!(service = %self.name, "start ordered while an incarnation exists");
             return;
         }
         self.generation += 1;
-        let generation = self.generation;
-        self.instance = Some(Instance::new(generation));
+        self.instance = Some(Instance::new(self.generation, Seat::first(&self.name)));
+        self.make(myself, self.generation);
+    }
+
+    /// Makes the process of an incarnation. Whom it runs as is looked up first, off the runtime: the account database
+    /// may be slow.
+    pub(super) fn make(&mut self, myself: &ActorRef<Msg>, generation: u64) {
         let (user, group) = (self.config.user.clone(), self.config.group.clone());
         if user.is_none() && group.is_none() {
-            return self.spawn_process(myself, None);
+            return self.spawn_process(myself, generation, None);
         }
         let me = myself.clone();
         let looking = async move {
@@ -160,7 +177,7 @@ impl State {
             let Ok(result) = result else { return };
             let _ = me.cast(Msg::LookedUp { generation, result: Box::new(result) });
         };
-        if let Some(instance) = self.instance.as_mut() {
+        if let Some(instance) = self.find(generation) {
             instance.inquiry = Some(task::spawn("account lookup", looking));
         }
     }
@@ -172,40 +189,46 @@ impl State {
         generation: u64,
         result: Result<Account, os::Error>,
     ) {
-        let Some(instance) = self.current(generation) else { return };
+        let Some(instance) = self.find(generation) else { return };
         let stopped = instance.phase == Phase::Stopping;
         match result {
-            Err(error) => self.spawn_failed(myself, &error.into()),
+            Err(error) => self.spawn_failed(myself, generation, &error.into()),
             // A stop overtook it: nothing was made yet.
-            Ok(_) if stopped => self.abandon(myself),
-            Ok(account) => self.spawn_process(myself, Some(&account)),
+            Ok(_) if stopped => self.abandon(myself, generation),
+            Ok(account) => self.spawn_process(myself, generation, Some(&account)),
         }
     }
 
     /// Hands the command to a spawner thread.
-    fn spawn_process(&mut self, myself: &ActorRef<Msg>, account: Option<&Account>) {
-        let Some(mut instance) = self.instance.take() else { return };
-        let generation = instance.generation;
+    fn spawn_process(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        account: Option<&Account>,
+    ) {
+        let Some((place, mut instance)) = self.take_out(generation) else { return };
         let prepared = self.prepare(myself, &mut instance, account);
-        match prepared {
+        let failed = match prepared {
             Ok(command) => {
                 let (me, context) = (myself.clone(), self.context.clone());
                 instance.inquiry = Some(task::spawn("spawn", async move {
                     let result = context.spawner.spawn(command).await;
                     let _ = me.cast(Msg::Spawned { generation, result: Box::new(result) });
                 }));
-                self.instance = Some(instance);
+                None
             }
-            Err(error) => {
-                self.instance = Some(instance);
-                self.spawn_failed(myself, &error);
-            }
+            Err(error) => Some(error),
+        };
+        self.put_back(place, instance);
+        if let Some(error) = failed {
+            self.spawn_failed(myself, generation, &error);
         }
     }
 
-    /// Takes over a process that already runs.
+    /// Takes over a process that already runs. A second one is what is left of an overlap, and ends.
     pub(super) fn adopt(&mut self, myself: &ActorRef<Msg>, adopted: Adopted) {
-        let mut instance = Instance::new(adopted.generation);
+        let generation = adopted.generation;
+        let mut instance = Instance::new(generation, adopted.seat);
         instance.started_at = adopted.started_at;
         let ran = Timestamp::now().duration_since(adopted.started_at);
         let ran = Duration::try_from(ran).unwrap_or_default();
@@ -214,15 +237,21 @@ impl State {
         instance.was_up = true;
         instance.found = true;
         // Whoever started cafe again may have taken the controllers back, and with them the limits.
-        if let Err(error) = self.context.enter_cgroup(&self.name, &self.config.limits()) {
+        if let Err(error) = self.context.enter_cgroup(&instance.seat, &self.config.limits()) {
             tracing::warn!(service = %self.name, error = chain(&error), "limits of a found process not renewed");
         }
-        instance.oom_kills_before = self.context.oom_kills(&self.name);
-        self.generation = adopted.generation;
+        instance.oom_kills_before = self.context.oom_kills(&instance.seat);
+        self.generation = self.generation.max(generation);
+        self.listen_again(&mut instance, adopted.child.pid());
+        if self.instance.is_some() {
+            self.beside = Some(instance);
+            self.own(myself, generation, adopted.child);
+            let trigger = "cafe ended while it was being replaced, or was to replace another";
+            return self.end(myself, generation, trigger.to_owned());
+        }
         self.instance = Some(instance);
-        self.listen_again(adopted.child.pid());
-        self.own(myself, adopted.child);
-        self.watch_health(myself);
+        self.own(myself, generation, adopted.child);
+        self.watch_health(myself, generation);
         if self.is_timer() {
             self.arm(myself);
         }
@@ -234,57 +263,60 @@ impl State {
         generation: u64,
         result: Result<Child, os::Error>,
     ) {
-        if self.current(generation).is_none() {
+        if self.find(generation).is_none() {
             return;
         }
         let child = match result {
             Ok(child) => Arc::new(child),
             Err(error) => {
                 tracing::debug!(service = %self.name, error = %error, "spawn failed");
-                return self.spawn_failed(myself, &error.into());
+                return self.spawn_failed(myself, generation, &error.into());
             }
         };
-        let (pid, started_at) = {
-            let Some(instance) = self.current(generation) else { return };
-            (child.pid(), instance.started_at)
+        let (pid, at, seat) = {
+            let Some(instance) = self.find(generation) else { return };
+            (child.pid(), instance.started_at, instance.seat.clone())
         };
-        self.context.journal.began(&self.name, generation, &child, started_at);
-        self.own(myself, child);
-        self.report(Report::Spawned { pid, generation, at: started_at });
-        let Some(instance) = self.current(generation) else { return };
+        self.context.journal.began(&seat, generation, &child, at);
+        self.own(myself, generation, child);
+        self.report(match self.is_current(generation) {
+            true => Report::Spawned { pid, generation, at },
+            false => Report::NextSpawned { pid, generation, at },
+        });
+        let Some(instance) = self.find(generation) else { return };
         if instance.phase == Phase::Stopping {
             // A stop overtook the spawn.
-            return self.send_stop(myself);
+            return self.send_stop(myself, generation);
         }
         instance.phase = Phase::Starting;
-        self.await_ready(myself);
+        self.await_ready(myself, generation);
     }
 
     /// Waits for the end of a process that is ours from now on.
-    fn own(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
-        let family = self.context.family(&self.name, &child);
-        let Some(instance) = self.instance.as_mut() else { return };
-        instance.family = Some(family);
-        self.follow(myself, child);
+    fn own(&mut self, myself: &ActorRef<Msg>, generation: u64, child: Arc<Child>) {
+        let context = self.context.clone();
+        let Some(instance) = self.find(generation) else { return };
+        instance.family = Some(context.family(&instance.seat, &child));
+        self.follow(myself, generation, child);
     }
 
     /// Waits for the end of the main process, and only of this one.
-    pub(super) fn follow(&mut self, myself: &ActorRef<Msg>, child: Arc<Child>) {
-        let Some(instance) = self.instance.as_mut() else { return };
-        let generation = instance.generation;
+    pub(super) fn follow(&mut self, myself: &ActorRef<Msg>, generation: u64, child: Arc<Child>) {
+        let context = self.context.clone();
+        let Some(instance) = self.find(generation) else { return };
         let (me, ended, main) = (myself.clone(), child.clone(), child.pid());
         let tell = move || _ = me.cast(Msg::MainEnded { generation, child: ended });
         instance.child = Some(child.clone());
         // Nothing of the main process before this one is waited for any more.
         (instance.watch, instance.inquiry) = (None, None);
-        match self.context.exits.watch(child.clone(), tell) {
+        match context.exits.watch(child.clone(), tell) {
             Ok(watch) => instance.watch = Some(watch),
             Err(error) => {
                 let exit = Box::new(unknown_exit(&error));
                 let _ = myself.cast(Msg::Exited { generation, child, exit });
             }
         }
-        self.hear(myself, main);
+        self.hear(myself, generation, main);
     }
 
     /// The main process ended: how?
@@ -294,7 +326,7 @@ impl State {
         generation: u64,
         child: Arc<Child>,
     ) {
-        let Some(instance) = self.current_of(generation, &child) else { return };
+        let Some(instance) = self.find_of(generation, &child) else { return };
         if let Some(exit) = child.status_at_once() {
             return self.exited(myself, generation, &child, Box::new(exit));
         }
@@ -306,20 +338,25 @@ impl State {
     }
 
     /// Stopped before anything was made.
-    fn abandon(&mut self, myself: &ActorRef<Msg>) {
-        let Some(instance) = self.instance.take() else { return };
+    fn abandon(&mut self, myself: &ActorRef<Msg>, generation: u64) {
+        let Some((place, instance)) = self.take_out(generation) else { return };
         let post_mortem = instance.post_mortem(Cause::NotStarted);
-        self.conclude(myself, &instance, post_mortem);
+        self.conclude(myself, place, &instance, post_mortem);
     }
 
-    fn spawn_failed(&mut self, myself: &ActorRef<Msg>, error: &super::launch::Error) {
-        let Some(mut instance) = self.instance.take() else { return };
+    fn spawn_failed(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        generation: u64,
+        error: &super::launch::Error,
+    ) {
+        let Some((place, mut instance)) = self.take_out(generation) else { return };
         let text = chain(error);
         // The log tells it too, to whoever looks there first.
         self.context.note(&self.name, &self.config.log, format!("could not start: {text}"));
         instance.trigger = Some(format!("{text} [{}]", error.code()));
         let post_mortem = instance.post_mortem(Cause::NotStarted);
-        self.conclude(myself, &instance, post_mortem);
+        self.conclude(myself, place, &instance, post_mortem);
     }
 }
 

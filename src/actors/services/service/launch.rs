@@ -19,6 +19,7 @@ use crate::os::process::{Account, Command, Resource};
 use crate::supervision::task;
 use crate::types::error::{Code, chain};
 use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// Number of the first socket a service is passed, `SD_LISTEN_FDS_START`.
 pub(crate) const FIRST_SOCKET: i32 = 3;
@@ -70,7 +71,7 @@ impl State {
         let (stdout_reader, stdout) = logs::pipe(owner.map(ids))?;
         let (stderr_reader, stderr) = logs::pipe(owner.map(ids))?;
         let mut descriptors = vec![(1, Arc::new(stdout)), (2, Arc::new(stderr))];
-        let mut env = self.environment();
+        let mut env = self.environment(&instance.seat);
         let sockets = self.pass_sockets(&mut env)?;
         descriptors.extend((FIRST_SOCKET..).zip(sockets));
         if let Some(Ready::Fd(descriptor)) = config.ready {
@@ -80,12 +81,13 @@ impl State {
         if self.hears_notifications() {
             self.bind_notify_socket(instance, owner, &mut env)?;
         }
-        let cgroup = self.context.enter_cgroup(&self.name, &config.limits())?;
+        let cgroup = self.context.enter_cgroup(&instance.seat, &config.limits())?;
         // Before it runs: it may be killed for memory before anybody hears that it was started.
-        instance.oom_kills_before = self.context.oom_kills(&self.name);
+        instance.oom_kills_before = self.context.oom_kills(&instance.seat);
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,
+            beside: self.has_another(instance),
             stdout: stdout_reader,
             stderr: stderr_reader,
             options: super::super::context::sink_options(&config.log),
@@ -111,21 +113,25 @@ impl State {
 
     /// A process that was found running: its output and its notifications are heard again. What it wrote
     /// meanwhile is still in its pipes.
-    pub(super) fn listen_again(&mut self, pid: u32) {
-        let Some(mut instance) = self.instance.take() else { return };
-        let heard = self.reattach(&instance, pid).and_then(|()| {
+    pub(super) fn listen_again(&self, instance: &mut Instance, pid: u32) {
+        let heard = self.reattach(instance, pid).and_then(|()| {
             if !self.hears_notifications() {
                 return Ok(());
             }
             // The socket belonged to the user of the service, and is to belong to it again.
             let owner = std::fs::metadata(format!("/proc/{pid}")).ok();
             let owner = owner.map(|process| (process.uid(), process.gid()));
-            self.bind_notify_socket(&mut instance, owner, &mut BTreeMap::new())
+            self.bind_notify_socket(instance, owner, &mut BTreeMap::new())
         });
         if let Err(error) = heard {
             tracing::warn!(service = %self.name, error = chain(&error), "output of a found process not heard");
         }
-        self.instance = Some(instance);
+    }
+
+    /// Whether another incarnation goes on beside this one.
+    fn has_another(&self, instance: &Instance) -> bool {
+        let both = [&self.instance, &self.beside].into_iter().flatten();
+        both.into_iter().any(|other| other.generation != instance.generation)
     }
 
     fn reattach(&self, instance: &Instance, pid: u32) -> Result<(), Error> {
@@ -133,6 +139,7 @@ impl State {
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,
+            beside: self.has_another(instance),
             stdout,
             stderr,
             options: super::super::context::sink_options(&self.config.log),
@@ -143,14 +150,17 @@ impl State {
     }
 
     /// What the service finds in its environment: a few variables of cafe's own, its own, and its mark.
-    fn environment(&self) -> BTreeMap<String, String> {
+    fn environment(&self, seat: &Seat) -> BTreeMap<String, String> {
         let mut env = self.context.base_env.clone();
         if self.config.user.is_some() {
             // The spawner gives it that of the user.
             env.remove("HOME");
         }
         env.extend(self.config.env.clone());
-        env.insert("CAFE_SERVICE".to_owned(), self.context.mark(&self.name));
+        if let Some(number) = self.name.number() {
+            env.insert("CAFE_INSTANCE".to_owned(), number.to_string());
+        }
+        env.insert("CAFE_SERVICE".to_owned(), self.context.mark(seat));
         env
     }
 
@@ -198,17 +208,17 @@ impl State {
     }
 
     /// Hears what processes of the service say, and nobody else; anew when another process becomes the main one.
-    pub(super) fn hear(&mut self, myself: &ActorRef<Msg>, main: u32) {
+    pub(super) fn hear(&mut self, myself: &ActorRef<Msg>, generation: u64, main: u32) {
         let (me, context) = (myself.clone(), self.context.clone());
         let (name, log) = (self.name.clone(), self.config.log);
-        let Some(instance) = self.instance.as_mut() else { return };
+        let Some(instance) = self.find(generation) else { return };
         let Some((socket, owner)) = instance.notify.clone() else { return };
         let Some(family) = instance.family.clone() else { return };
-        let generation = instance.generation;
+        let seat = instance.seat.clone();
         instance.ear = Some(task::spawn("notify socket", async move {
             let mut told = false;
             while let Ok(received) = socket.receive().await {
-                if !context.speaks_for(&name, &family, main, owner, &received) {
+                if !context.speaks_for(&seat, &family, main, owner, &received) {
                     if !std::mem::replace(&mut told, true) {
                         let (pid, uid) = (received.pid, received.uid);
                         let text = format!(

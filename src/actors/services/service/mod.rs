@@ -1,8 +1,8 @@
 //! One service: the actor that owns its process.
 //!
-//! It executes what the `services` supervisor orders (start, stop) and reports what became of it; it never
-//! decides whether to restart. At most one incarnation exists at a time, and an end is reported only after
-//! nothing of the incarnation is left. Bytes of the service never pass through this actor.
+//! It executes what the `services` supervisor orders (start, stop, overlap) and reports what became of it; it never
+//! decides whether to restart. At most one incarnation exists at a time, and during an overlap one more (`overlap`); an
+//! end is reported only after nothing of it is left. Bytes of the service never pass through this actor.
 //!
 //! ```text
 //!            start                spawned              ready, or no check
@@ -17,6 +17,7 @@ mod check;
 mod ending;
 mod instance;
 pub(crate) mod launch;
+mod overlap;
 mod timer;
 
 use std::future::ready;
@@ -27,13 +28,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use self::instance::Instance;
 use self::timer::Armed;
 use super::context::Context;
-use super::report::{Report, Reporter};
+use super::report::{EndedHow, Report, Reporter};
 use crate::config;
 use crate::os;
 use crate::os::notify::Message as Notification;
 use crate::os::pidfd::Exit;
 use crate::os::process::{Account, Child};
 use crate::types::name::Name;
+use crate::types::seat::Seat;
 
 /// How the supervisor reaches a service; cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,12 +54,18 @@ impl Handle {
         self.send(Msg::Stop { trigger });
     }
 
+    /// Starts the next incarnation beside the one that is up, which ends once that is up, too. Answered by one report:
+    /// that it took over, that it did not, or that everything ended.
+    pub(super) fn overlap(&self, why: String) {
+        self.send(Msg::Overlap { why });
+    }
+
     /// A stop, now or later, has no time: what is there is killed.
     pub(super) fn hurry(&self) {
         self.send(Msg::Hurry);
     }
 
-    /// Sends a signal to the main process.
+    /// Sends a signal to the main process, and to that of the one beside it.
     pub(super) fn signal(&self, signal: i32) {
         self.send(Msg::Signal(signal));
     }
@@ -102,6 +110,9 @@ pub(super) enum Msg {
     Stop {
         trigger: String,
     },
+    Overlap {
+        why: String,
+    },
     Hurry,
     Signal(i32),
     RunNow,
@@ -122,6 +133,10 @@ pub(super) enum Msg {
         evidence: String,
     },
     ReadinessExpired {
+        generation: u64,
+    },
+    /// Nothing proves it ready, and it still runs.
+    Settled {
         generation: u64,
     },
     Probed {
@@ -167,8 +182,8 @@ pub(super) struct Options {
     pub(super) config: Arc<config::Service>,
     pub(super) context: Arc<Context>,
     pub(super) reporter: Reporter,
-    /// A process of this service that already runs, and its generation.
-    pub(super) adopted: Option<Adopted>,
+    /// What already runs of this service: nothing, an incarnation, or two of which the second one is to end.
+    pub(super) adopted: Vec<Adopted>,
     /// The last generation used; the next start is one more.
     pub(super) last_generation: u64,
 }
@@ -177,6 +192,7 @@ pub(super) struct Options {
 #[derive(Debug, Clone)]
 pub(super) struct Adopted {
     pub(super) child: Arc<Child>,
+    pub(super) seat: Seat,
     pub(super) generation: u64,
     pub(super) started_at: jiff::Timestamp,
 }
@@ -195,6 +211,10 @@ pub(super) struct State {
     generation: u64,
     /// Boxed: a task has its room in steps of 128 bytes, and a stopped service needs none.
     instance: Option<Box<Instance>>,
+    /// Another one, during an overlap: the next until it is up, the last from then on until nothing of it is left.
+    beside: Option<Box<Instance>>,
+    /// How `instance` ended, which is reported as soon as nothing of the one beside it is left either.
+    held: Option<EndedHow>,
     armed: Option<Armed>,
     /// A timer run that is owed as soon as the present one ended (`overlap: queue` and `replace`).
     run_owed: bool,
@@ -231,11 +251,13 @@ impl Actor for Service {
             reporter: options.reporter,
             generation: options.last_generation,
             instance: None,
+            beside: None,
+            held: None,
             armed: None,
             run_owed: false,
             hurried: false,
         };
-        if let Some(adopted) = options.adopted {
+        for adopted in options.adopted {
             state.adopt(&myself, adopted);
         }
         Ok(state)
@@ -269,6 +291,7 @@ impl State {
             Msg::Start if self.is_timer() => self.arm(myself),
             Msg::Start => self.launch(myself),
             Msg::Stop { trigger } => self.stop(myself, trigger),
+            Msg::Overlap { why } => self.overlap(myself, why),
             Msg::Hurry => self.hurry(myself),
             Msg::Signal(signal) => self.signal(signal),
             Msg::RunNow => self.run_now(myself),
@@ -278,6 +301,7 @@ impl State {
             Msg::Spawned { generation, result } => self.spawned(myself, generation, *result),
             Msg::Ready { generation, evidence } => self.ready(myself, generation, evidence),
             Msg::ReadinessExpired { generation } => self.readiness_expired(myself, generation),
+            Msg::Settled { generation } => self.settled(myself, generation),
             Msg::Probed { generation, result } => self.probed(myself, generation, result),
             Msg::Notified { generation, notification } => {
                 self.notified(myself, generation, *notification);
@@ -304,18 +328,30 @@ impl State {
     }
 
     /// The incarnation a message of a task belongs to, unless it is already history.
-    fn current(&mut self, generation: u64) -> Option<&mut Instance> {
-        self.instance.as_deref_mut().filter(|instance| instance.generation == generation)
+    fn find(&mut self, generation: u64) -> Option<&mut Instance> {
+        let both = [self.instance.as_deref_mut(), self.beside.as_deref_mut()];
+        both.into_iter().flatten().find(|instance| instance.generation == generation)
     }
 
     /// The incarnation whose main process this is: a service may name another one at any time.
-    fn current_of(&mut self, generation: u64, child: &Arc<Child>) -> Option<&mut Instance> {
+    fn find_of(&mut self, generation: u64, child: &Arc<Child>) -> Option<&mut Instance> {
         let is_main = |main: &Arc<Child>| Arc::ptr_eq(main, child);
-        self.current(generation).filter(|instance| instance.child.as_ref().is_some_and(is_main))
+        self.find(generation).filter(|instance| instance.child.as_ref().is_some_and(is_main))
+    }
+
+    /// Whether this is the incarnation that the service is shown by.
+    fn is_current(&self, generation: u64) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.generation == generation)
+    }
+
+    fn generations(&self) -> Vec<u64> {
+        let both = [&self.instance, &self.beside].into_iter().flatten();
+        both.map(|instance| instance.generation).collect()
     }
 
     fn signal(&self, signal: i32) {
-        if let Some(child) = self.instance.as_ref().and_then(|instance| instance.child.as_ref()) {
+        let both = [&self.instance, &self.beside].into_iter().flatten();
+        for child in both.filter_map(|instance| instance.child.as_ref()) {
             // Gone meanwhile is what the caller will see anyway: the exit is on its way.
             let _ = child.signal(signal);
         }

@@ -80,7 +80,9 @@ impl State {
             }
             Overlap::Replace => {
                 self.run_owed = true;
-                self.end(myself, "replaced by its next run".to_owned());
+                for generation in self.generations() {
+                    self.end(myself, generation, "replaced by its next run".to_owned());
+                }
                 "due while its last run goes on: the last run is stopped"
             }
         };

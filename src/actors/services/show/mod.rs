@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use self::derive::{Because, Facts, state_of};
 use super::super::Ending;
 use super::calls::Calls;
+use super::overlap::Replacing;
 use super::{Member, State};
 use crate::config::Kind;
 use crate::supervision::machine::{Ended, Phase, State as Phased};
@@ -64,6 +65,14 @@ impl State {
         let Some(member) = self.members.get(&id) else { return };
         let (state, reason) = self.describe(id, member);
         self.put(member, state, reason);
+    }
+
+    /// It starts again, without a word of the roster: another incarnation is there already.
+    pub(super) fn show_start(&self, id: MemberId) {
+        let Some(member) = self.members.get(&id) else { return };
+        for state in [Lifecycle::Waiting, Lifecycle::Starting] {
+            self.put(member, state, last_exit(member));
+        }
     }
 
     /// A process was found running, and is ours again.
@@ -129,7 +138,13 @@ impl State {
             shutting_down: !self.waiting_for_end.is_empty(),
         };
         let (state, because) = state_of(&facts);
-        (state, self.reason(member, because, waits.as_ref()))
+        let mut reason = self.reason(member, because, waits.as_ref());
+        reason.push_str(match member.replacing.filter(|_| state.is_up()) {
+            Some(Replacing::Next) => "; its next generation is being started beside it",
+            Some(Replacing::Last) => "; its last generation is ending",
+            None => "",
+        });
+        (state, reason)
     }
 
     fn reason(&self, member: &Member, because: Because, waits: Option<&Waits>) -> String {

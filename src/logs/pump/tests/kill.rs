@@ -68,6 +68,7 @@ impl Service {
         worker.attach(Source {
             service,
             generation: 1,
+            beside: false,
             stdout,
             stderr,
             options,

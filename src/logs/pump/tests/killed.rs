@@ -30,8 +30,16 @@ fn start(root: &Path, readers: [OwnedFd; 2]) -> Pump {
     let pump = Pump::start(set).expect("starts");
     let [stdout, stderr] = readers;
     let (service, watch_for, found) = (name("web"), None, true);
-    let source =
-        Source { service, generation: 1, stdout, stderr, options: sink(), watch_for, found };
+    let source = Source {
+        service,
+        generation: 1,
+        beside: false,
+        stdout,
+        stderr,
+        options: sink(),
+        watch_for,
+        found,
+    };
     pump.attach(source).expect("attaches");
     pump
 }

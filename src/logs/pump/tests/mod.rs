@@ -3,6 +3,7 @@
 mod kill;
 mod killed;
 mod left;
+mod overlap;
 mod suspend;
 mod trouble;
 
@@ -30,6 +31,24 @@ struct Bench {
 struct Child {
     stdout: File,
     stderr: File,
+}
+
+/// An incarnation to attach, and what it writes to.
+fn source(service: &str, generation: u64, options: SinkOptions) -> (Source, Child) {
+    let (stdout, out) = pipe(None).expect("pipe");
+    let (stderr, err) = pipe(None).expect("pipe");
+    let service = name(service);
+    let source = Source {
+        service,
+        generation,
+        beside: false,
+        stdout,
+        stderr,
+        options,
+        watch_for: None,
+        found: false,
+    };
+    (source, Child { stdout: out.into(), stderr: err.into() })
 }
 
 impl Bench {
@@ -68,14 +87,10 @@ impl Bench {
         options: SinkOptions,
         wanted: Option<&str>,
     ) -> Child {
-        let (stdout, out) = pipe(None).expect("pipe");
-        let (stderr, err) = pipe(None).expect("pipe");
         let watch_for = wanted.map(|wanted| wanted.parse().expect("regex"));
-        let service = name(service);
-        let source =
-            Source { service, generation, stdout, stderr, options, watch_for, found: false };
-        self.pump.attach(source).expect("attaches");
-        Child { stdout: out.into(), stderr: err.into() }
+        let (source, child) = source(service, generation, options);
+        self.pump.attach(Source { watch_for, ..source }).expect("attaches");
+        child
     }
 
     fn finish(&self, service: &str, generation: u64) -> Excerpt {

@@ -217,6 +217,8 @@ async fn bad_requests_say_what_is_bad() {
         ("POST", "/v1/services/web/start?wait_ms=soon"),
         ("POST", "/v1/services/web/start?wait_ms=-1"),
         ("POST", "/v1/services/web/start?signal=TERM"),
+        ("POST", "/v1/services/web/stop?overlap=true"),
+        ("POST", "/v1/services/web/restart?signal=TERM&overlap=true"),
         ("POST", "/v1/services/web/kill?signal=NOPE"),
         ("POST", "/v1/services/web/kill?signal=0"),
         ("POST", "/v1/services/web/start?unknown=1"),
@@ -246,6 +248,7 @@ async fn verbs_reach_the_daemon_with_who_why_and_how_long() {
         "/v1/services/web/kill?signal=USR1",
         "/v1/services/web/kill",
         "/v1/services/web/restart?wait_ms=999999999999",
+        "/v1/services/web/restart?overlap=true",
     ] {
         let reply = send(&router, MEMBER, request("POST", path)).await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
@@ -259,6 +262,7 @@ async fn verbs_reach_the_daemon_with_who_why_and_how_long() {
             "uid 4000: Kill { signal: 10 } web None 0ns",
             "uid 4000: Kill { signal: 15 } web None 0ns",
             "uid 4000: Restart web None 3600s",
+            "uid 4000: Overlap web None 0ns",
         ]
     );
 }

@@ -1,12 +1,19 @@
 //! What is shown of the services: one record each, written by the `services` supervisor alone, read by
 //! every view (promise 8). Reading takes a lock for the time of a copy and asks no actor.
 
+mod combine;
+mod cpu;
+mod overlap;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use self::cpu::Cpu;
+use self::overlap::Overlap;
+pub(super) use self::overlap::Process;
 use crate::net::api::ServiceCounters;
 use crate::os::procfs;
 use crate::supervision::tree::Branch;
@@ -18,9 +25,6 @@ use crate::types::status::{self, Node};
 
 /// Post-mortems kept of each service.
 const EXITS_KEPT: usize = 10;
-
-/// Shortest time between two CPU samples of a process; below it the last percentage stands.
-const CPU_WINDOW: Duration = Duration::from_secs(1);
 
 /// A handle to what is shown; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +61,8 @@ pub(super) struct Entry {
     pub(super) probe: Option<String>,
     pub(super) depends_on: Vec<Name>,
     pub(super) listen: Vec<status::Listener>,
+    /// Of services that were ever replaced by overlap.
+    overlap: Option<Box<Overlap>>,
     /// Boxed, as a queue has room for several.
     pub(super) exits: VecDeque<Box<PostMortem>>,
     /// Since the daemon started.
@@ -65,14 +71,6 @@ pub(super) struct Entry {
     /// CPU of ended incarnations, milliseconds.
     cpu_ms_ended: u64,
     cpu: Option<Cpu>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Cpu {
-    pid: u32,
-    at: Instant,
-    ticks: u64,
-    percent: f64,
 }
 
 impl Entry {
@@ -94,6 +92,7 @@ impl Entry {
             probe: None,
             depends_on,
             listen: Vec::new(),
+            overlap: None,
             exits: VecDeque::new(),
             restarts_in_all: 0,
             exit_counts: [0; EXIT_KINDS.len()],
@@ -115,9 +114,14 @@ impl Entry {
             self.restarts += 1;
             self.restarts_in_all += 1;
         }
-        self.pid = Some(pid);
-        self.generation = generation;
-        self.started = Some(at);
+        self.shows(Process { pid, generation, started: at });
+        self.set_beside(None);
+    }
+
+    fn shows(&mut self, process: Process) {
+        self.pid = Some(process.pid);
+        self.generation = process.generation;
+        self.started = Some(process.started);
         self.next_start = None;
         self.status_text = None;
         self.probe = None;
@@ -146,8 +150,6 @@ impl Entry {
         };
         self.exit_counts[kind] += 1;
         self.cpu_ms_ended += post_mortem.usage.map_or(0, |usage| usage.user_ms + usage.system_ms);
-        self.pid = None;
-        self.probe = None;
         self.exits.push_front(Box::new(post_mortem));
         self.exits.truncate(EXITS_KEPT);
     }
@@ -185,6 +187,20 @@ impl Board {
         })
     }
 
+    /// The last generation of a service, whether it was shown or not.
+    pub(crate) fn last_generation(&self, name: &str) -> u64 {
+        let beside = |entry: &Entry| entry.beside().map_or(0, |beside| beside.generation);
+        let known = self.glance(name).map_or(0, |(.., generation)| generation);
+        self.lock().get(name).map_or(0, |entry| beside(entry)).max(known)
+    }
+
+    /// How often the next incarnation of a service did not take over, and why it last did not.
+    pub(crate) fn not_replaced(&self, name: &str) -> (u64, String) {
+        let entries = self.lock();
+        let overlap = entries.get(name).and_then(|entry| entry.overlap.as_ref());
+        overlap.map(|overlap| (overlap.failures, overlap.failure.clone())).unwrap_or_default()
+    }
+
     /// State, process and reason of a service.
     pub(crate) fn brief(&self, name: &str) -> Option<(State, Option<u32>, String)> {
         self.lock().get(name).map(|entry| (entry.state, entry.pid, entry.reason.clone()))
@@ -203,12 +219,12 @@ impl Board {
     pub(crate) fn counters(&self) -> Vec<ServiceCounters> {
         let entries = self.lock();
         let counters = entries.iter().map(|(name, entry)| ServiceCounters {
-            name: name.clone(),
+            name: name.of_service(),
             restarts: entry.restarts_in_all,
             cpu_seconds: entry.cpu_seconds(),
             exits: EXIT_KINDS.into_iter().zip(entry.exit_counts).collect(),
         });
-        counters.collect()
+        combine::counters(counters)
     }
 
     /// Counts by state, in one line.
@@ -233,19 +249,23 @@ impl Board {
         let entries = self.lock();
         let mut nodes = Vec::new();
         for group in &groups {
-            let members =
-                group.services.iter().filter_map(|name| Some(node(name, entries.get(name)?)));
+            let members = entries.iter().filter(|(name, _)| {
+                group.services.iter().any(|member| member.as_str() == name.service())
+            });
+            let mut members = combine::nodes(members.map(|(name, entry)| (name, &**entry)));
+            let place = |node: &Node| group.services.iter().position(|it| it.as_str() == node.id);
+            members.sort_by_key(place);
             nodes.push(Node {
                 id: group.name.to_string(),
                 kind: "group".to_owned(),
                 state: group.state.clone(),
                 restarts: 0,
                 detail: group.strategy.clone(),
-                children: members.collect(),
+                children: members,
             });
         }
         let alone = entries.iter().filter(|(_, entry)| entry.group.is_none());
-        nodes.extend(alone.map(|(name, entry)| node(name, entry)));
+        nodes.extend(combine::nodes(alone.map(|(name, entry)| (name, &**entry))));
         nodes
     }
 
@@ -254,8 +274,25 @@ impl Board {
         self.lock().keys().cloned().collect()
     }
 
-    /// One service with all its kept post-mortems.
+    /// The instances of a service by number; none for one that has no numbers.
+    pub(crate) fn instances_of(&self, service: &str) -> Vec<Name> {
+        let entries = self.lock();
+        let is_one = |name: &&Name| name.number().is_some() && name.service() == service;
+        let mut names: Vec<Name> = entries.keys().filter(is_one).cloned().collect();
+        names.sort_by_key(Name::number);
+        names
+    }
+
+    /// One service, or one instance, with all kept post-mortems.
     pub(crate) fn service(&self, name: &str) -> Option<status::Service> {
+        let instances = self.instances_of(name);
+        if instances.is_empty() {
+            return self.single(name);
+        }
+        combine::services(instances.iter().filter_map(|name| self.single(name.as_str()))).pop()
+    }
+
+    fn single(&self, name: &str) -> Option<status::Service> {
         let (name, entry) = {
             let entries = self.lock();
             let (name, entry) = entries.get_key_value(name)?;
@@ -277,14 +314,11 @@ impl Board {
                 (name.clone(), copy)
             })
             .collect();
-        copies
-            .into_iter()
-            .map(|(name, entry)| {
-                let (_, mut service, entry) = self.sample(name, entry);
-                service.exits = entry.exits.into_iter().map(|exit| *exit).collect();
-                service
-            })
-            .collect()
+        combine::services(copies.into_iter().map(|(name, entry)| {
+            let (_, mut service, entry) = self.sample(name, entry);
+            service.exits = entry.exits.into_iter().map(|exit| *exit).collect();
+            service
+        }))
     }
 
     /// Reads the process of a record and fills in what the kernel says.
@@ -293,7 +327,7 @@ impl Board {
         let mut percent = 0.0;
         if let (Some(pid), Some(usage)) = (entry.pid, &usage) {
             let before = entry.cpu.filter(|cpu| cpu.pid == pid);
-            let (cpu, fresh) = cpu_percent(pid, usage, before, entry.started);
+            let (cpu, fresh) = cpu::percent(pid, usage, before, entry.started);
             percent = cpu.percent;
             if fresh {
                 entry.cpu = Some(cpu);
@@ -330,6 +364,7 @@ impl Entry {
             probe: self.probe.clone(),
             depends_on: self.depends_on.clone(),
             listen: self.listen.clone(),
+            overlap: self.overlap.clone(),
             exits: VecDeque::new(),
             restarts_in_all: self.restarts_in_all,
             exit_counts: self.exit_counts,
@@ -346,17 +381,26 @@ impl Entry {
     ) -> status::Service {
         let memory_bytes = usage.map_or(0, |usage| usage.memory_bytes);
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let instances = match (self.pid, self.started) {
-            (Some(pid), Some(since)) => vec![status::Instance {
-                number: 1,
-                pid,
-                generation: self.generation,
-                since,
-                memory_bytes,
-                cpu_percent,
-            }],
-            _ => Vec::new(),
+        let instance = |process: Option<Process>, memory_bytes, cpu_percent| status::Instance {
+            number: name.number().unwrap_or(1),
+            name: name.number().map(|_| name.clone()),
+            state: name.number().map(|_| self.state),
+            reason: name.number().map(|_| self.reason.clone()).unwrap_or_default(),
+            restarts: name.number().map(|_| self.restarts),
+            pid: process.map(|process| process.pid),
+            generation: process.map_or(self.generation, |process| process.generation),
+            since: process.map_or(self.since, |process| process.started),
+            memory_bytes,
+            cpu_percent,
         };
+        let process = self.process();
+        let is_told = process.is_some() || name.number().is_some();
+        let present = is_told.then(|| instance(process, memory_bytes, cpu_percent));
+        let beside = self.beside().map(|process| {
+            let usage = procfs::sample(process.pid);
+            instance(Some(process), usage.map_or(0, |usage| usage.memory_bytes), 0.0)
+        });
+        let instances = present.into_iter().chain(beside).collect();
         status::Service {
             name: name.clone(),
             state: self.state,
@@ -380,30 +424,6 @@ impl Entry {
             exits: Vec::new(),
         }
     }
-}
-
-/// CPU since the last sample, or over the whole life at the first; `true` if it is a new sample.
-fn cpu_percent(
-    pid: u32,
-    usage: &procfs::Sample,
-    before: Option<Cpu>,
-    started: Option<Timestamp>,
-) -> (Cpu, bool) {
-    let now = Instant::now();
-    let ticks_per_second = procfs::ticks_per_second();
-    let (ticks, elapsed) = match before {
-        Some(before) if now - before.at < CPU_WINDOW => return (before, false),
-        Some(before) => (usage.cpu_ticks.saturating_sub(before.ticks), now - before.at),
-        None => {
-            let age = started.map(|at| Timestamp::now().duration_since(at));
-            (usage.cpu_ticks, age.and_then(|age| age.try_into().ok()).unwrap_or(CPU_WINDOW))
-        }
-    };
-    let seconds = elapsed.as_secs_f64().max(0.01);
-    #[expect(clippy::cast_precision_loss, reason = "ticks of one process are far below 2^52")]
-    let percent = ticks as f64 / ticks_per_second as f64 / seconds * 100.0;
-    let percent = (percent * 10.0).round() / 10.0;
-    (Cpu { pid, at: now, ticks: usage.cpu_ticks, percent }, true)
 }
 
 fn node(name: &Name, entry: &Entry) -> Node {
