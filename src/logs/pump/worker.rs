@@ -362,7 +362,8 @@ impl Worker {
         }
     }
 
-    fn lane_of(&self, name: &Name, generation: u64) -> Option<(usize, usize)> {
+    /// Slot and lane of an incarnation.
+    pub(super) fn lane_of(&self, name: &Name, generation: u64) -> Option<(usize, usize)> {
         let slot = *self.slots.get(name)?;
         let service = self.services[slot].as_ref()?;
         service.lane_of(generation).map(|lane| (slot, lane))

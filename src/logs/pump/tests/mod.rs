@@ -1,6 +1,7 @@
 //! The pump with real pipes and real files. Waiting is always for an answer or a notice, never for time.
 
 mod kill;
+mod kill_overlap;
 mod killed;
 mod left;
 mod overlap;

@@ -6,7 +6,12 @@ use super::{Bench, Child, Source, name, options, source};
 use crate::logs::pump::Notice;
 
 impl Bench {
-    fn attach_beside(&self, service: &str, generation: u64, wanted: Option<&str>) -> Child {
+    pub(super) fn attach_beside(
+        &self,
+        service: &str,
+        generation: u64,
+        wanted: Option<&str>,
+    ) -> Child {
         let watch_for = wanted.map(|wanted| wanted.parse().expect("regex"));
         let (source, child) = source(service, generation, options());
         self.pump.attach(Source { watch_for, beside: true, ..source }).expect("attaches");

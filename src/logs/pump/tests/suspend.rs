@@ -55,6 +55,37 @@ fn a_finished_incarnation_keeps_its_last_lines() {
 }
 
 #[test]
+fn two_incarnations_at_once_go_on_each_in_its_own_lines() {
+    let first = Bench::new();
+    let mut old = first.attach("web", 1, options());
+    let mut new = first.attach_beside("web", 2, Some("^ready$"));
+    old.stdout.write_all(b"old one\nold ").expect("writes");
+    old.stderr.write_all(b"bad ").expect("writes");
+    new.stdout.write_all(b"new one\nre").expect("writes");
+    let second = go_on(&first);
+    new.stdout.write_all(b"ady\nnew ").expect("writes");
+    let matched = Notice::Matched { service: name("web"), generation: 2, line: "ready".to_owned() };
+    assert_eq!(second.notice(), matched);
+    let third = go_on(&second);
+    old.stdout.write_all(b"two\nold three").expect("writes");
+    old.stderr.write_all(b"end\n").expect("writes");
+    let last = third.finish("web", 1).lines;
+    assert!(last.contains(&"old three".to_owned()), "{last:?}");
+    let fourth = go_on(&third);
+    // Its place is free: the next comes beside the one that is left.
+    let mut next = fourth.attach_beside("web", 3, None);
+    next.stdout.write_all(b"next").expect("writes");
+    new.stdout.write_all(b"two\n").expect("writes");
+    assert!(fourth.finish("web", 3).lines.contains(&"next".to_owned()));
+    fourth.finish("web", 2);
+    let mut lines = fourth.payloads("web");
+    lines.sort();
+    let expected =
+        ["bad end", "new one", "new two", "next", "old one", "old three", "old two", "ready"];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_line_that_had_its_head_shown_is_continued() {
     let first = Bench::new();
     let mut child = first.attach_watching("web", 1, options(), Some("password:"));
