@@ -2,8 +2,11 @@
 //! up, the rest is left as it is.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use super::{State, Verb};
+use super::service::SETTLE;
+use super::{Msg, State, Verb};
+use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, Problem};
 use crate::types::event;
 use crate::types::name::Name;
@@ -16,6 +19,8 @@ pub(super) struct Roll {
     why: String,
     present: Option<Present>,
     waiting: VecDeque<Name>,
+    /// Looks again once the present one has run for a moment.
+    settling: Option<Task>,
 }
 
 /// The instance whose turn it is, and what it was before.
@@ -29,6 +34,8 @@ struct Present {
 /// How far an instance is with its restart.
 enum Progress {
     UnderWay,
+    /// Nothing proves it ready, so it has to run for so long.
+    Settling(Duration),
     Over,
     Failed(String),
 }
@@ -98,7 +105,7 @@ impl State {
         // Those that are down first: at no time is another one missing.
         names.sort_by_key(|name| self.is_shown_as(name).is_some_and(Lifecycle::is_up));
         let (verb, why) = (verb.clone(), why.to_owned());
-        let roll = Roll { verb, why, present: None, waiting: names.into() };
+        let roll = Roll { verb, why, present: None, waiting: names.into(), settling: None };
         self.rolls.insert(service.to_owned(), roll);
         Ok(())
     }
@@ -110,6 +117,7 @@ impl State {
             why: why.to_owned(),
             present: None,
             waiting: VecDeque::new(),
+            settling: None,
         });
         if !roll.waiting.contains(name) {
             roll.waiting.push_back(name.clone());
@@ -132,8 +140,12 @@ impl State {
             let progress = roll.present.as_ref().map_or(Progress::Over, |it| self.progress(it));
             match progress {
                 Progress::UnderWay => drop(self.rolls.insert(service, roll)),
+                Progress::Settling(left) if !roll.waiting.is_empty() => {
+                    roll.settling = Some(self.wake_after(left));
+                    self.rolls.insert(service, roll);
+                }
                 Progress::Failed(reason) => self.give_up(&roll, &reason),
-                Progress::Over => {
+                Progress::Over | Progress::Settling(_) => {
                     if let Some(name) = roll.waiting.pop_front() {
                         advanced = true;
                         roll.present = Some(self.before(&name));
@@ -150,6 +162,14 @@ impl State {
             }
         }
         advanced
+    }
+
+    fn wake_after(&self, time: Duration) -> Task {
+        let myself = self.myself.clone();
+        task::spawn("roll", async move {
+            tokio::time::sleep(time).await;
+            let _ = myself.cast(Msg::Wake);
+        })
     }
 
     fn before(&self, name: &Name) -> Present {
@@ -175,7 +195,15 @@ impl State {
         let Some((state, _, generation)) = self.board.glance(name) else { return Progress::Over };
         let is_next = generation > present.generation;
         match state {
-            Lifecycle::Running | Lifecycle::Ready if is_next => Progress::Over,
+            Lifecycle::Running | Lifecycle::Ready if is_next => {
+                let checked = self.member_named(name).is_some_and(|member| member.checked);
+                let ran = self.board.with(&present.name, |entry| entry.entered.elapsed());
+                match SETTLE.saturating_sub(ran.unwrap_or(SETTLE)) {
+                    Duration::ZERO => Progress::Over,
+                    _ if checked => Progress::Over,
+                    left => Progress::Settling(left),
+                }
+            }
             Lifecycle::Backoff if !is_next => Progress::UnderWay,
             Lifecycle::Backoff | Lifecycle::Failed | Lifecycle::Done | Lifecycle::Stopped => {
                 let reason = self.board.brief(name).map_or_else(String::new, |(.., reason)| reason);

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use self::instance::Instance;
+pub(super) use self::overlap::SETTLE;
 use self::timer::Armed;
 use super::context::Context;
 use super::report::{EndedHow, Report, Reporter};
