@@ -18,7 +18,9 @@ fn instances(name: &Name, service: &Service) -> Option<String> {
     let what = match (service.instances, probed, &service.ready) {
         (1, ..) => return None,
         (_, true, _) => "any of them may answer the probe for another",
-        (_, _, None) => "nothing proves them ready: a restart of all goes on to the next at once",
+        (_, _, None) => {
+            "nothing proves them ready: a restart of all goes on to the next once one ran for a second"
+        }
         _ => return None,
     };
     Some(format!("service `{name}` has {} instances, and {what}", service.instances))

@@ -80,7 +80,7 @@ pub(crate) enum Msg {
     /// Somebody connected to a service that waits for it.
     #[doc(hidden)]
     Called { member: MemberId, said: String },
-    /// A backoff may be over.
+    /// A backoff may be over, or an instance has run for a moment.
     #[doc(hidden)]
     Wake,
 }

@@ -2,22 +2,41 @@
 //! up, the rest is left as it is.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, Verb};
+use super::service::SETTLE;
+use super::{Msg, State, Verb};
+use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, Problem};
 use crate::types::event;
 use crate::types::name::Name;
 use crate::types::state::State as Lifecycle;
 
 /// A restart of several instances that is under way.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Roll {
     verb: Verb,
     why: String,
     present: Option<Present>,
     waiting: VecDeque<Name>,
+    /// Looks again once the present one has run for a moment; another image of cafe sees by itself that it must.
+    #[serde(skip)]
+    settling: Option<Task>,
+}
+
+impl Clone for Roll {
+    /// Without what looks again.
+    fn clone(&self) -> Self {
+        Self {
+            verb: self.verb.clone(),
+            why: self.why.clone(),
+            present: self.present.clone(),
+            waiting: self.waiting.clone(),
+            settling: None,
+        }
+    }
 }
 
 /// The instance whose turn it is, and what it was before.
@@ -31,6 +50,8 @@ struct Present {
 /// How far an instance is with its restart.
 enum Progress {
     UnderWay,
+    /// Nothing proves it ready, so it has to run for so long.
+    Settling(Duration),
     Over,
     Failed(String),
 }
@@ -100,7 +121,7 @@ impl State {
         // Those that are down first: at no time is another one missing.
         names.sort_by_key(|name| self.is_shown_as(name).is_some_and(Lifecycle::is_up));
         let (verb, why) = (verb.clone(), why.to_owned());
-        let roll = Roll { verb, why, present: None, waiting: names.into() };
+        let roll = Roll { verb, why, present: None, waiting: names.into(), settling: None };
         self.rolls.insert(service.to_owned(), roll);
         Ok(())
     }
@@ -112,6 +133,7 @@ impl State {
             why: why.to_owned(),
             present: None,
             waiting: VecDeque::new(),
+            settling: None,
         });
         if !roll.waiting.contains(name) {
             roll.waiting.push_back(name.clone());
@@ -134,8 +156,12 @@ impl State {
             let progress = roll.present.as_ref().map_or(Progress::Over, |it| self.progress(it));
             match progress {
                 Progress::UnderWay => drop(self.rolls.insert(service, roll)),
+                Progress::Settling(left) if !roll.waiting.is_empty() => {
+                    roll.settling = Some(self.wake_after(left));
+                    self.rolls.insert(service, roll);
+                }
                 Progress::Failed(reason) => self.give_up(&roll, &reason),
-                Progress::Over => {
+                Progress::Over | Progress::Settling(_) => {
                     if let Some(name) = roll.waiting.pop_front() {
                         advanced = true;
                         roll.present = Some(self.before(&name));
@@ -152,6 +178,14 @@ impl State {
             }
         }
         advanced
+    }
+
+    fn wake_after(&self, time: Duration) -> Task {
+        let myself = self.myself.clone();
+        task::spawn("roll", async move {
+            tokio::time::sleep(time).await;
+            let _ = myself.cast(Msg::Wake);
+        })
     }
 
     fn before(&self, name: &Name) -> Present {
@@ -177,7 +211,15 @@ impl State {
         let Some((state, _, generation)) = self.board.glance(name) else { return Progress::Over };
         let is_next = generation > present.generation;
         match state {
-            Lifecycle::Running | Lifecycle::Ready if is_next => Progress::Over,
+            Lifecycle::Running | Lifecycle::Ready if is_next => {
+                let checked = self.member_named(name).is_some_and(|member| member.checked);
+                let ran = self.board.with(&present.name, |entry| entry.entered.elapsed());
+                match SETTLE.saturating_sub(ran.unwrap_or(SETTLE)) {
+                    Duration::ZERO => Progress::Over,
+                    _ if checked => Progress::Over,
+                    left => Progress::Settling(left),
+                }
+            }
             Lifecycle::Backoff if !is_next => Progress::UnderWay,
             Lifecycle::Backoff | Lifecycle::Failed | Lifecycle::Done | Lifecycle::Stopped => {
                 let reason = self.board.brief(name).map_or_else(String::new, |(.., reason)| reason);

@@ -3,6 +3,7 @@
 //! Requests go through a bounded queue and an eventfd, so no caller ever waits for a disk. What the pump has to tell
 //! goes to the callback given at its start. When nothing is written, the thread sleeps without a timer.
 
+mod attach;
 mod drain;
 mod pulse;
 mod queue;
@@ -254,7 +255,8 @@ impl Pump {
 
     /// Ends the thread between two reads, for an upgrade in place: nothing is drained, no unfinished line is ended, no pipe
     /// is closed. What was asked for before is done first; afterwards every request is refused. Blocking. Gives all
-    /// services that the thread knew, each to be handed to [`Pump::resume`] of the next pump, here or after an `execve`.
+    /// services that the thread knew, of two incarnations that overlap one each, to be handed to [`Pump::resume`] of the
+    /// next pump in this order, here or after an `execve`.
     ///
     /// # Errors
     /// When the pump has stopped already.
@@ -273,7 +275,7 @@ impl Pump {
         self.0.suspended.load(Ordering::Relaxed)
     }
 
-    /// Goes on with a service where the pump that was suspended had stopped.
+    /// Goes on with an incarnation where the pump that was suspended had stopped.
     ///
     /// # Errors
     /// As [`Pump::attach`].

@@ -19,7 +19,7 @@ use super::drain::{QUIET, READ};
 use super::pulse::Pulse;
 use super::queue::{Command, Queue};
 use super::service::Service;
-use super::{Notice, Options, SinkOptions, Source};
+use super::{Notice, Options, SinkOptions};
 use crate::logs::Error;
 use crate::logs::archive::Archiver;
 use crate::logs::excerpt::{self, Excerpt};
@@ -213,51 +213,6 @@ impl Worker {
             Command::Resume(suspended) => self.resume(*suspended),
             Command::Suspend(_) => {}
         }
-    }
-
-    pub(super) fn attach(&mut self, source: Source) {
-        let slot = self.slot_for(&source.service, source.options);
-        let left = source.found.then_some(source.generation);
-        if !source.beside {
-            self.finish_others(slot, source.found);
-        }
-        let lane = self.make_room(slot, left);
-        if source.watch_for.is_some() {
-            self.awaited.insert(slot);
-        }
-        if let Some(service) = self.services[slot].as_mut() {
-            service.begin(lane, source);
-        }
-        self.watch(slot);
-    }
-
-    /// Ends what does not go on beside the next. Of processes that are found, all but the first are yet to come, and with
-    /// them what goes on in the lines that the last cafe left of theirs.
-    fn finish_others(&mut self, slot: usize, found: bool) {
-        for number in [1, 0] {
-            let lane = self.services[slot].as_ref().and_then(|service| service.lane(number));
-            if lane.is_some_and(|lane| lane.is_attached() || !found) {
-                self.finish_lane(slot, number);
-            }
-        }
-    }
-
-    /// Number of a lane to attach to: the one with what an earlier pump left of this incarnation, or a free one, in which
-    /// whatever was left is ended. When two are attached, both are.
-    pub(super) fn make_room(&mut self, slot: usize, left: Option<u64>) -> usize {
-        let Some(service) = self.services[slot].as_ref() else { return 0 };
-        let left = left.and_then(|generation| {
-            service.lanes().position(|it| it.generation == generation && !it.is_attached())
-        });
-        if let Some(number) = left {
-            return number;
-        }
-        let room = service.room();
-        match room {
-            Some(number) => _ = self.finish_lane(slot, number),
-            None => self.finish(slot),
-        }
-        room.unwrap_or(0)
     }
 
     /// The slot of a service; one that was not heard of before gets one.

@@ -37,7 +37,8 @@ async fn a_next_one_that_was_not_ready_ends() {
 async fn a_next_one_that_was_ready_stays() {
     for cgroups in [true, false] {
         let sections = format!("cgroups: {cgroups},");
-        let (mut cafe, before) = one_gated("echo asked >>asked", "", &sections).await;
+        let told = "echo asked >>asked; test ! -e allowed || exit";
+        let (mut cafe, before) = one_gated(told, "", &sections).await;
         let first = before.pid.unwrap();
         std::fs::remove_file(cafe.path("gated")).unwrap();
         let acted = cafe.act(cafe::net::control::Verb::Overlap, "web").await;
@@ -52,6 +53,7 @@ async fn a_next_one_that_was_ready_stays() {
         eventually("end of the first", || is_gone(first).then_some(())).await;
         cafe.wait_service("web", "alone", is_found(next)).await;
         assert!(!is_gone(next) && cafe.processes().len() == 1);
+        std::fs::write(cafe.path("allowed"), "").unwrap();
     }
 }
 

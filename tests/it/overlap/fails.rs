@@ -150,9 +150,10 @@ while True:
 
 #[tokio::test]
 async fn without_a_check_it_must_run_for_a_moment() {
-    let script = format!("test -e bad && exit 1; {IDLE}");
+    let script = format!("test -e bad && exit 1; echo >up; {IDLE}");
     let cafe = Cafe::start(&format!("services: {{ \"web\": (command: {}) }},", sh(&script))).await;
     let before = cafe.wait_state("web", State::Running).await;
+    eventually("its first line", || (!cafe.read("up").is_empty()).then_some(())).await;
     std::fs::write(cafe.path("bad"), "").unwrap();
     told(&cafe.cli(&["restart", "--overlap", "web"])).expect(1, &["exited 1"]);
     is_unchanged(&cafe, &before).await;

@@ -31,6 +31,10 @@ async fn all_ready(cafe: &Cafe, count: usize) -> BTreeMap<u32, u32> {
     web.instances.iter().map(|it| (it.number, it.pid.unwrap())).collect()
 }
 
+async fn pids(cafe: &Cafe) -> Vec<u32> {
+    cafe.service("web").await.instances.iter().filter_map(|it| it.pid).collect()
+}
+
 fn journal(cafe: &Cafe) -> Vec<String> {
     cafe.read("journal").lines().map(str::to_owned).collect()
 }
@@ -179,6 +183,30 @@ async fn a_roll_ends_with_one_that_does_not_come_up() {
         let after = all_ready(&cafe, 3).await;
         assert!(before.iter().all(|(number, pid)| after[number] != *pid));
     }
+}
+
+#[tokio::test]
+async fn without_a_check_each_must_run_for_a_moment() {
+    let script = sh(&format!("test -e bad && exit 9; echo >>up; {IDLE}"));
+    let web = format!("(command: {script}, instances: 3, restart: temporary)");
+    let cafe = Cafe::start(&format!("services: {{ \"web\": {web} }},")).await;
+    let up = |count: usize| {
+        let cafe = &cafe;
+        eventually("first lines", move || (cafe.read("up").lines().count() == count).then_some(()))
+    };
+    up(3).await;
+    let before = pids(&cafe).await;
+    let began = std::time::Instant::now();
+    cafe.act(Verb::Restart, "web").await;
+    assert!(began.elapsed() >= std::time::Duration::from_secs(2), "two of them had to run");
+    let after = pids(&cafe).await;
+    assert!(before.iter().all(|pid| !after.contains(pid)));
+    up(6).await;
+
+    // One that ends at once was running for a moment, which is not enough.
+    std::fs::write(cafe.path("bad"), "").unwrap();
+    told(&cafe.cli(&["restart", "web"])).expect(1, &["not restarted, as `web@1` did not come up"]);
+    assert_eq!(pids(&cafe).await[..], after[1..]);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use self::instance::Instance;
+pub(super) use self::overlap::SETTLE;
 use self::record::Recording;
 pub(super) use self::record::{Record, Resumed};
 use self::timer::Armed;

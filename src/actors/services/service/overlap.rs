@@ -24,8 +24,9 @@ use super::{Msg, State};
 use crate::supervision::task;
 use crate::types::exit::PostMortem;
 
-/// Without a readiness check the next incarnation has to run for so long before the one before it ends.
-pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+/// Without a readiness check the next incarnation has to run for so long before the one before it ends, and an instance
+/// before the next is touched.
+pub(in crate::actors::services) const SETTLE: Duration = Duration::from_secs(1);
 
 /// Which of the two an incarnation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

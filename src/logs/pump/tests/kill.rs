@@ -42,29 +42,35 @@ pub(super) enum Step {
 
 /// One incarnation of the service; its pipes outlive the pumps.
 pub(super) struct Incarnation {
-    pub(super) generation: u64,
+    generation: u64,
+    /// 0 or 1, and never the same as that of the one beside it.
+    pub(super) kind: u8,
     readers: [OwnedFd; 2],
     writers: [File; 2],
     /// What it wrote so far.
     pub(super) written: [Vec<u8>; 2],
+    /// Whether its process is gone: it writes no more.
+    gone: bool,
 }
 
 impl Incarnation {
-    fn new(generation: u64) -> Self {
+    fn new(generation: u64, kind: u8) -> Self {
         let ((out_reader, out), (err_reader, err)) =
             (pipe(None).expect("pipe"), pipe(None).expect("pipe"));
         Self {
             generation,
+            kind,
             readers: [out_reader, err_reader],
             writers: [out.into(), err.into()],
             written: [Vec::new(), Vec::new()],
+            gone: false,
         }
     }
 
     fn write(&mut self, stream: usize, bytes: Vec<u8>) {
         // Never more than a pipe has room for: nobody reads meanwhile.
         let waiting = rustix::io::ioctl_fionread(&self.readers[stream]).expect("asks");
-        if waiting as usize + bytes.len() < 40_000 {
+        if !self.gone && waiting as usize + bytes.len() < 40_000 {
             self.writers[stream].write_all(&bytes).expect("writes");
             self.written[stream].extend(bytes);
         }
@@ -77,8 +83,8 @@ impl Incarnation {
     }
 }
 
-/// What an incarnation, of this generation, writes for a byte of a step.
-pub(super) type Own = fn(u64, u8) -> u8;
+/// What an incarnation of a kind writes for a byte of a step.
+pub(super) type Own = fn(u8, u8) -> u8;
 
 /// The service and its files.
 struct Service<'a> {
@@ -114,7 +120,7 @@ impl Service<'_> {
         match step {
             Step::Write(pipe, bytes) => {
                 if let Some(incarnation) = self.living.get_mut(pipe / 2) {
-                    let own = |&byte| (self.own)(incarnation.generation, byte);
+                    let own = |&byte| (self.own)(incarnation.kind, byte);
                     let bytes = bytes.iter().map(own).collect();
                     incarnation.write(pipe % 2, bytes);
                 }
@@ -137,13 +143,15 @@ impl Service<'_> {
             }
             Step::Overlap if self.living.len() > 1 => {}
             Step::Overlap => {
-                let next = Incarnation::new((self.living.len() + self.ended.len()) as u64 + 1);
+                let generation = (self.living.len() + self.ended.len()) as u64 + 1;
+                let next = Incarnation::new(generation, 1 - self.living[0].kind);
                 let source = next.source(self.options, true, false);
                 self.living.push(next);
                 pump.attach(source);
             }
             Step::End(which) => {
                 if self.living.len() > 1 {
+                    self.living[*which].gone = true;
                     let generation = self.living[*which].generation;
                     let (slot, lane) = pump.lane_of(&name("web"), generation).expect("is attached");
                     pump.finish_lane(slot, lane);
@@ -168,7 +176,7 @@ pub(super) fn live(
     kills: &[u64],
     own: Own,
 ) -> Vec<Incarnation> {
-    let living = vec![Incarnation::new(1)];
+    let living = vec![Incarnation::new(1, 0)];
     let mut service = Service { root, options, own, living, ended: Vec::new() };
     let mut kills = kills.iter();
     let mut next = 0;
