@@ -48,7 +48,7 @@ impl Worker {
         };
         let mut trouble =
             Trouble { left: true, ..Trouble::new(Vec::new(), "cafe was killed".to_owned()) };
-        for Left { chunk, record, held, bytes, .. } in left {
+        for Left { mut chunk, record, held, bytes, .. } in left {
             let Some(service) = self.services[slot].as_mut() else { return };
             service.generation = record.generation;
             let stream = index(record.stream).filter(|_| !held);
