@@ -270,7 +270,7 @@ fn make(path: PathBuf) -> io::Result<Chunk> {
 
 /// What stands in a file of transit; nothing, when no bytes were taken.
 fn left(path: &Path) -> io::Result<Option<Left>> {
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut bytes = vec![0; usize::try_from(size.min(LARGEST)).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0)?;
@@ -285,8 +285,7 @@ fn left(path: &Path) -> io::Result<Option<Left>> {
     if bytes.is_empty() && record.operation == record::Operation::Push {
         return Ok(None);
     }
-    let chunk =
-        Chunk { file: Some(file), path: path.to_owned(), record: length, done: Cell::new(0) };
+    let chunk = Chunk { file: None, path: path.to_owned(), record: length, done: Cell::new(0) };
     Ok(Some(Left { chunk, record: *record, position, held, bytes }))
 }
 
