@@ -4,6 +4,8 @@
 //! all pipes and writes `<dir>/<service>/current`; full files become archives, compressed by a second thread.
 //! Readers ([`read`]) need no daemon: they look at the files alone, so a slow reader cannot slow a service.
 //!
+//! A cafe that is killed loses none of it: between pipe and file, bytes are in a file of `transit`.
+//!
 //! What a line looks like on disk is in [`mod@line`], how files are named in [`dir`].
 
 pub mod dir;

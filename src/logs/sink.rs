@@ -1,7 +1,8 @@
 //! The files of one service: appends lines to `current`, rotates it when full. Blocking; used by the pump thread only.
 //!
 //! A write that fails in the middle of a line leaves a torn line, which the retry completes: not a byte is lost or
-//! written twice. After a crash, a torn last line is ended, so that the next begins a line of its own.
+//! written twice. After a crash, a torn last line is completed from the transit or, when it is not of lines that were
+//! there, ended, so that the next begins a line of its own.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};

@@ -24,6 +24,9 @@ const READ_IN_TROUBLE: usize = 16 * 1024;
 /// The size busy pipes are grown to; the limit for users other than root, `/proc/sys/fs/pipe-max-size`.
 const LARGEST_PIPE: u32 = 1 << 20;
 
+/// Files of transit kept for one service whose file cannot be written; lines beyond are in memory alone.
+const KEPT: usize = 256;
+
 /// How long a line may stay unfinished before it is written as it is.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 
@@ -128,7 +131,7 @@ impl Worker {
     pub(super) fn settle(&mut self, slot: usize) {
         let Some(service) = self.services[slot].as_mut() else { return };
         match &mut service.trouble {
-            Some(trouble) if self.transit.held && !trouble.unkept => {
+            Some(trouble) if self.transit.held && !trouble.unkept && trouble.kept.len() < KEPT => {
                 trouble.kept.extend(self.transit.keep());
             }
             // Beside lines that have none, a transit could not say where its own go.

@@ -49,7 +49,7 @@ impl Worker {
         };
         let mut trouble =
             Trouble { left: true, ..Trouble::new(Vec::new(), "cafe was killed".to_owned()) };
-        for Left { chunk, record, held, bytes, .. } in left {
+        for Left { mut chunk, record, held, bytes, .. } in left {
             let pipe = if held { None } else { self.pipe_of_left(slot, &record) };
             let mut framer = Framer::new(record.stream);
             framer.resume(record.continued, &record.partial);

@@ -240,7 +240,9 @@ impl Worker {
     pub(super) fn rotate(&mut self, name: &Name) -> Result<(), Error> {
         let Some(&slot) = self.slots.get(name) else { return Ok(()) };
         let Some(service) = self.services[slot].as_mut() else { return Ok(()) };
-        let place = self.files.place(&service.name, service.options, None);
+        // The place of lines that wait is another one then.
+        let waiting = service.trouble.as_ref().and_then(|trouble| trouble.kept.first());
+        let place = self.files.place(&service.name, service.options, waiting);
         let rotated = service.sink.rotate_now(place).map_err(|source| Error::File {
             operation: "rotate the log in",
             path: self.files.root.join(name.as_str()),

@@ -23,6 +23,9 @@ use nix::fcntl::{SpliceFFlags, splice};
 use self::record::{Head, Position, Record};
 use super::kill;
 
+/// No file of transit is larger: a record and one read.
+const LARGEST: u64 = 1 << 20;
+
 /// The files of transit of one pump.
 #[derive(Debug)]
 pub(super) struct Transit {
@@ -44,7 +47,8 @@ pub(super) struct Transit {
 /// One file of transit.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    file: File,
+    /// Closed while its lines wait: a full disk would otherwise cost as many descriptors as there are services.
+    file: Option<File>,
     path: PathBuf,
     /// Length of the record.
     record: u64,
@@ -122,7 +126,7 @@ impl Transit {
             record.encode(position, &mut self.scratch);
             chunk.record = self.scratch.len() as u64;
             chunk.done.set(0);
-            let written = chunk.file.write_all_at(&self.scratch, 0);
+            let written = chunk.file().and_then(|file| file.write_all_at(&self.scratch, 0));
             self.current = Some(chunk);
             written
         });
@@ -145,7 +149,8 @@ impl Transit {
         let Some(chunk) = &self.current else { return Err(Errno::EBADF) };
         let mut place = i64::try_from(chunk.record).unwrap_or(i64::MAX);
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let moved = match splice(pipe, None, &chunk.file, Some(&mut place), most, flags) {
+        let Some(file) = &chunk.file else { return Err(Errno::EBADF) };
+        let moved = match splice(pipe, None, file, Some(&mut place), most, flags) {
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
             Err(errno) => {
                 if matches!(errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) {
@@ -164,14 +169,14 @@ impl Transit {
     /// What was moved, into `input`, which has its length.
     pub(super) fn bytes(&self, input: &mut [u8]) -> io::Result<()> {
         let Some(chunk) = &self.current else { return Ok(()) };
-        chunk.file.read_exact_at(input, chunk.record)
+        chunk.file()?.read_exact_at(input, chunk.record)
     }
 
     /// The lines are written, and the unfinished one is remembered: all that is in the file is done with.
     pub(super) fn commit(&mut self) {
         let Some(chunk) = self.current.take() else { return };
         kill::point();
-        match chunk.file.set_len(0) {
+        match chunk.file().and_then(|file| file.set_len(0)) {
             Ok(()) => self.spare = Some(chunk),
             // What stands there would be written once more by the next cafe.
             Err(_) => chunk.remove(),
@@ -181,7 +186,7 @@ impl Transit {
 
     /// The lines wait for a file that cannot be written: the file is kept until they are, and the next read gets another.
     pub(super) fn keep(&mut self) -> Option<Chunk> {
-        let chunk = self.current.take()?;
+        let mut chunk = self.current.take()?;
         chunk.hold();
         Some(chunk)
     }
@@ -205,12 +210,13 @@ impl Chunk {
     }
 
     /// Its lines wait, while what is unfinished after it is remembered already.
-    pub(super) fn hold(&self) {
+    pub(super) fn hold(&mut self) {
         kill::point();
-        if let Err(error) = self.file.write_all_at(&[1], record::HELD) {
+        if let Err(error) = self.put(&[1], record::HELD) {
             tracing::warn!(%error, "cannot say that log lines wait: after a kill of cafe some may be there twice");
         }
         kill::point();
+        self.file = None;
     }
 
     /// As many were written by an earlier pump.
@@ -222,10 +228,21 @@ impl Chunk {
     pub(super) fn goes_to(&self, device: u64, inode: u64, base: u64) {
         kill::point();
         let position = Position { done: self.done.get(), device, inode, base };
-        if let Err(error) = self.file.write_all_at(&position.encode(), record::POSITION) {
+        if let Err(error) = self.put(&position.encode(), record::POSITION) {
             tracing::warn!(%error, "cannot say where log lines go: after a kill of cafe some may be there twice");
         }
         kill::point();
+    }
+
+    fn put(&self, bytes: &[u8], place: u64) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.write_all_at(bytes, place),
+            None => File::options().write(true).open(&self.path)?.write_all_at(bytes, place),
+        }
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Kept under another name, for people to look at.
@@ -248,12 +265,12 @@ fn make(path: PathBuf) -> io::Result<Chunk> {
     // Not for appending: `splice(2)` refuses that.
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(&path)?;
-    Ok(Chunk { file, path, record: 0, done: Cell::new(0) })
+    Ok(Chunk { file: Some(file), path, record: 0, done: Cell::new(0) })
 }
 
 /// What stands in a file of transit; nothing, when no bytes were taken.
 fn left(path: &Path) -> io::Result<Option<Left>> {
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut bytes = vec![0; usize::try_from(size.min(LARGEST)).unwrap_or_default()];
     file.read_exact_at(&mut bytes, 0)?;
@@ -268,12 +285,9 @@ fn left(path: &Path) -> io::Result<Option<Left>> {
     if bytes.is_empty() && record.operation == record::Operation::Push {
         return Ok(None);
     }
-    let chunk = Chunk { file, path: path.to_owned(), record: length, done: Cell::new(0) };
+    let chunk = Chunk { file: None, path: path.to_owned(), record: length, done: Cell::new(0) };
     Ok(Some(Left { chunk, record: *record, position, held, bytes }))
 }
-
-/// No file of transit is larger: a record and one read.
-const LARGEST: u64 = 1 << 20;
 
 fn put_aside(path: &Path, why: &str) {
     let mut aside = path.as_os_str().to_owned();

@@ -11,7 +11,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
 use super::{disk, joined, name, options};
 use crate::logs::kill::simulated::{Killed, at, room};
-use crate::logs::line::{MAX_PAYLOAD, Stream};
+use crate::logs::line::{HEADER, MAX_PAYLOAD, Stream};
 use crate::logs::pipe;
 use crate::logs::pump::drain::READ;
 use crate::logs::pump::pulse::Pulse;
@@ -313,4 +313,23 @@ fn at_each_place_of_one_read_with_rotation() {
         }
     }
     assert!(places > 100);
+}
+
+#[test]
+fn at_each_place_of_a_rotation_while_lines_wait() {
+    let steps = [
+        Step::Write(0, b"line 0\nline 1\nline 2\nhalf".to_vec()),
+        // Two of them.
+        Step::Room(2 * (HEADER + 7)),
+        Step::Pull(0, READ),
+        Step::Rotate,
+        Step::Note,
+        Step::Flush,
+        Step::Free,
+    ];
+    for kill in 0..100 {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let [out, _] = live(root.path(), options(), &steps, &[kill, kill / 2]);
+        assert_eq!(lines_on(root.path(), Stream::Stdout), lines_of(&out), "{kill}");
+    }
 }
