@@ -329,7 +329,7 @@ fn at_each_place_of_a_rotation_while_lines_wait() {
     ];
     for kill in 0..100 {
         let root = tempfile::tempdir().expect("temporary directory");
-        let [out, _] = live(root.path(), options(), &steps, &[kill, kill / 2]);
+        let [out, _] = live_alone(root.path(), options(), &steps, &[kill, kill / 2]);
         assert_eq!(lines_on(root.path(), Stream::Stdout), lines_of(&out), "{kill}");
     }
 }
