@@ -8,8 +8,10 @@ use ractor::ActorProcessingErr;
 
 use super::board::{Entry, TIMER};
 use super::journal;
+use super::meanwhile::RAN;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
+use super::show::FOUND;
 use super::{Member, State};
 use crate::config::{self, Class, Config, Kind, Start};
 use crate::supervision::machine::{Boot, ChildSpec, Spec};
@@ -23,22 +25,26 @@ impl State {
     /// Makes the members of the first config, takes over what still runs, and starts the rest.
     pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
         self.context.prepare_cgroups(config).await;
-        let running = self.context.running();
-        let mut adopted: BTreeMap<Name, Adopted> = BTreeMap::new();
-        for (name, entry) in running {
+        let mut earlier: BTreeMap<Name, Earlier> = BTreeMap::new();
+        let mut gone = Vec::new();
+        for (name, entry) in self.context.running() {
             match self.context.adopt(&entry) {
                 Some(child) => {
-                    adopted.insert(name, found(child, &entry));
+                    earlier.insert(name, Earlier::Runs(found(child, &entry)));
                 }
-                None => self.context.bury(&name, &entry).await,
+                None => gone.push((name, entry)),
             }
         }
+        let missed = self.context.bury(gone).await;
+        let ends: Vec<(Name, u64)> =
+            missed.iter().map(|(name, missed)| (name.clone(), missed.generation())).collect();
+        earlier.extend(ends.into_iter().map(|(name, last)| (name, Earlier::Ended(last))));
         let mut fresh = Vec::new();
         for (name, group) in &config.groups {
             let scope = self.roster.add_scope(Some(name.clone()), group_spec(group));
             for member in &group.services {
                 if let Some(service) = config.services.get(member) {
-                    let found = adopted.remove(member);
+                    let found = earlier.remove(member);
                     fresh.push(self.add(scope, member, service, Some(name), found).await?);
                 }
             }
@@ -46,16 +52,21 @@ impl State {
         for (name, service) in &config.services {
             if self.roster.find(name.as_str()).is_none() {
                 let scope = self.roster.add_scope(None, single_spec(service));
-                let found = adopted.remove(name);
+                let found = earlier.remove(name);
                 fresh.push(self.add(scope, name, service, None, found).await?);
             }
         }
-        for (name, found) in adopted {
-            self.add_unknown(&name, found).await?;
+        for (name, found) in earlier {
+            if let Earlier::Runs(found) = found {
+                self.add_unknown(&name, found).await?;
+            }
         }
         self.roster.connect();
         self.show_groups();
         self.start_new(&fresh);
+        for (name, missed) in missed {
+            self.ended_meanwhile(&name, missed);
+        }
         Ok(())
     }
 
@@ -64,7 +75,7 @@ impl State {
     async fn add_unknown(&mut self, name: &Name, found: Adopted) -> Result<(), ActorProcessingErr> {
         let service = Arc::new(config::Service::bare("/".into()));
         let scope = self.roster.add_scope(None, single_spec(&service));
-        let (id, _) = self.add(scope, name, &service, None, Some(found)).await?;
+        let (id, _) = self.add(scope, name, &service, None, Some(Earlier::Runs(found))).await?;
         self.leave(id, false);
         Ok(())
     }
@@ -211,36 +222,48 @@ impl State {
         self.add(scope, name, service, group.as_ref(), None).await.map(Some)
     }
 
-    /// Makes a member and its actor; says whether it was found running.
+    /// Makes a member and its actor; says whether it runs, or ran, already.
     async fn add(
         &mut self,
         scope: ScopeId,
         name: &Name,
         service: &Arc<config::Service>,
         group: Option<&Name>,
-        adopted: Option<Adopted>,
+        earlier: Option<Earlier>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
         let id = self.roster.add_member(scope, member_spec(name, service));
         let mut entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
         entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
-        let found = adopted.is_some();
-        if let Some(adopted) = &adopted {
+        let (adopted, last_generation) = match earlier {
+            Some(Earlier::Runs(adopted)) => (Some(adopted), 0),
+            Some(Earlier::Ended(generation)) => (None, generation),
+            None => (None, 0),
+        };
+        let runs = adopted.is_some();
+        // A timer goes on when it is armed again, whether or not a run ended meanwhile.
+        let ran = !runs && last_generation > 0 && !matches!(service.kind, Kind::Timer { .. });
+        if runs || ran {
             self.roster.adopt(id, self.now());
-            self.board.with(name, |entry| {
+        }
+        self.board.with(name, |entry| {
+            entry.generation = last_generation;
+            if let Some(adopted) = &adopted {
                 entry.pid = Some(adopted.child.pid());
                 entry.generation = adopted.generation;
                 entry.started = Some(adopted.started_at);
-            });
-        }
+            }
+        });
         let service = Arc::clone(service);
-        let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
-        let member = Member::new(name.clone(), service, handle, found);
+        let handle = self.spawn_actor(id, name, service.clone(), adopted, last_generation).await?;
+        let member = Member::new(name.clone(), service, handle, runs);
         self.members.insert(id, Box::new(member));
-        if found {
-            self.show_adopted(id);
+        match (runs, ran) {
+            (true, _) => self.show_found(id, FOUND),
+            (_, true) => self.show_found(id, RAN),
+            _ => {}
         }
-        Ok((id, found))
+        Ok((id, runs || ran))
     }
 
     async fn spawn_actor(
@@ -267,11 +290,15 @@ impl State {
             name: name.clone(),
             config,
             context: self.context.clone(),
-            reporter: Reporter { member: id, supervisor: self.myself.clone() },
+            reporter: self.reporter(id),
             adopted: None,
             resumed: None,
             last_generation: 0,
         }
+    }
+
+    pub(super) fn reporter(&self, id: MemberId) -> Reporter {
+        Reporter { member: id, supervisor: self.myself.clone() }
     }
 
     pub(super) async fn start_actor(
@@ -366,6 +393,14 @@ impl State {
         });
         self.board.set_groups(groups.collect());
     }
+}
+
+/// What a cafe before had of a service.
+enum Earlier {
+    /// A process that runs.
+    Runs(Adopted),
+    /// One that ended meanwhile: its generation.
+    Ended(u64),
 }
 
 fn found(child: Arc<crate::os::process::Child>, entry: &journal::Entry) -> Adopted {

@@ -268,13 +268,6 @@ impl Context {
         }
     }
 
-    /// A process ended while no cafe looked: what it left behind is killed before anything else of its service starts.
-    pub(super) async fn bury(&self, name: &Name, entry: &Entry) {
-        self.kill_cgroup(name).await;
-        self.kill_strays(name).await;
-        self.journal.ended(name, entry.generation);
-    }
-
     /// Whether a process belongs to a service: what it says of itself must not name a stranger.
     pub(super) async fn is_member(&self, family: &Family, pid: u32) -> bool {
         let remaining = self.census.remaining(family).await.unwrap_or_default();

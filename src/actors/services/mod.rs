@@ -17,6 +17,7 @@ mod handle;
 mod handover;
 mod journal;
 mod leftovers;
+mod meanwhile;
 mod report;
 mod reported;
 pub(crate) mod service;

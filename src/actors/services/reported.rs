@@ -77,7 +77,7 @@ impl State {
         }
     }
 
-    fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
+    pub(super) fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
         let now = self.now();
         self.lines_awaited += 1;
         let Some(member) = self.members.get_mut(&id) else { return };

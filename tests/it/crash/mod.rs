@@ -2,5 +2,6 @@
 
 mod lines;
 mod lock;
+mod meanwhile;
 mod output;
 mod takeover;

@@ -8,6 +8,7 @@ use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::meanwhile::left_behind;
 use super::super::report::Report;
 use super::launch::ReadyPipe;
 use super::{Adopted, Msg, State};
@@ -127,11 +128,7 @@ impl Instance {
 
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
         let mut trigger = self.trigger.clone().unwrap_or_else(|| BY_ITSELF.to_owned());
-        if self.left_behind > 0 {
-            let processes = if self.left_behind == 1 { "process" } else { "processes" };
-            trigger
-                .push_str(&format!("; also ended: {} {processes} left behind", self.left_behind));
-        }
+        trigger.push_str(&left_behind(self.left_behind));
         PostMortem {
             generation: self.generation,
             pid: self.child.as_ref().map(|child| child.pid()),

@@ -1,0 +1,98 @@
+//! Services that ended while no cafe was there: each such end counts by the policy of its service, like any other.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::journal::Entry;
+use super::report::EndedHow;
+use super::{Context, State};
+use crate::config::Kind;
+use crate::os::family;
+use crate::types::exit::{BY_ITSELF, Cause, PostMortem};
+use crate::types::name::Name;
+
+/// Why it is shown as running for a moment.
+pub(super) const RAN: &str = "ran when cafe was last there";
+
+/// A process of which cafe did not see the end.
+#[derive(Debug)]
+pub(super) struct Missed {
+    entry: Entry,
+    /// How it ended; mostly nobody can tell any more.
+    cause: Cause,
+    left_behind: usize,
+}
+
+impl Context {
+    /// Ends what processes left behind that are gone, before anything else of their services starts.
+    pub(super) async fn bury(&self, gone: Vec<(Name, Entry)>) -> Vec<(Name, Missed)> {
+        for (name, _) in &gone {
+            self.kill_cgroup(name).await;
+        }
+        // One look at the whole machine for all of them.
+        let marked = match gone.is_empty() {
+            true => Vec::new(),
+            false => family::marked(&self.state_id).unwrap_or_default(),
+        };
+        let strays: BTreeSet<&str> = marked.iter().map(|found| found.service.as_str()).collect();
+        let mut missed = Vec::with_capacity(gone.len());
+        for (name, entry) in gone {
+            let left_behind = match strays.contains(name.as_str()) {
+                true => self.kill_strays(&name).await,
+                false => 0,
+            };
+            self.journal.ended(&name, entry.generation);
+            missed.push((name, Missed { entry, cause: Cause::Unknown, left_behind }));
+        }
+        missed
+    }
+}
+
+impl State {
+    /// What ran is taken for an end that is seen now: the policy, its delays and its limits hold as ever.
+    pub(super) fn ended_meanwhile(&mut self, name: &Name, missed: Missed) {
+        let Some(id) = self.roster.find(name.as_str()) else { return };
+        let Some(member) = self.members.get(&id) else { return };
+        let how = match member.config.kind {
+            Kind::Timer { .. } => EndedHow::Run,
+            Kind::Daemon | Kind::Oneshot => EndedHow::Ended { normal: missed.cause.is_normal() },
+        };
+        self.ended(id, how, missed.post_mortem());
+        self.reporter(id).last_lines(&self.context, name, missed.generation());
+    }
+}
+
+impl Missed {
+    pub(super) fn generation(&self) -> u64 {
+        self.entry.generation
+    }
+
+    fn post_mortem(&self) -> PostMortem {
+        let mut trigger = format!("{BY_ITSELF} while cafe was not there");
+        trigger.push_str(&left_behind(self.left_behind));
+        let ran = Timestamp::now().duration_since(self.entry.since);
+        let ran = Duration::try_from(ran).unwrap_or_default();
+        PostMortem {
+            generation: self.entry.generation,
+            pid: Some(self.entry.pid),
+            at: Timestamp::now(),
+            cause: self.cause,
+            run_ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
+            usage: None,
+            trigger,
+            pulled_down: Vec::new(),
+            last_lines: Vec::new(),
+        }
+    }
+}
+
+/// What a post-mortem says of processes that were still there when the main one had ended.
+pub(super) fn left_behind(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => "; also ended: 1 process left behind".to_owned(),
+        count => format!("; also ended: {count} processes left behind"),
+    }
+}
