@@ -1,6 +1,7 @@
 //! From a config to members of the roster, at the start and at every reload.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,14 @@ impl State {
         for (name, entry) in self.context.running() {
             match self.context.adopt(&entry) {
                 Some(child) => {
-                    earlier.insert(name, Earlier::Runs(found(child, &entry)));
+                    let pipes = self.context.kept_pipes(&name, entry.generation);
+                    earlier.insert(name, Earlier::Runs(found(child, &entry, pipes)));
                 }
                 None => gone.push((name, entry)),
             }
         }
-        let missed = self.context.bury(gone).await;
+        self.context.hear_others(config);
+        let missed = self.context.bury(gone, config).await;
         let ends: Vec<(Name, u64)> =
             missed.iter().map(|(name, missed)| (name.clone(), missed.generation())).collect();
         earlier.extend(ends.into_iter().map(|(name, last)| (name, Earlier::Ended(last))));
@@ -326,7 +329,7 @@ impl State {
         });
         let entry = self.context.journal.entry(&name);
         let adopted =
-            entry.as_ref().and_then(|entry| Some(found(self.context.adopt(entry)?, entry)));
+            entry.as_ref().and_then(|entry| Some(found(self.context.adopt(entry)?, entry, None)));
         let generation = self.board.with(&name, |entry| entry.generation).unwrap_or(0);
         let took_over = adopted.is_some();
         let handle = self.spawn_actor(id, &name, config, adopted, generation).await?;
@@ -403,8 +406,12 @@ enum Earlier {
     Ended(u64),
 }
 
-fn found(child: Arc<crate::os::process::Child>, entry: &journal::Entry) -> Adopted {
-    Adopted { child, generation: entry.generation, started_at: entry.since }
+fn found(
+    child: Arc<crate::os::process::Child>,
+    entry: &journal::Entry,
+    pipes: Option<[OwnedFd; 2]>,
+) -> Adopted {
+    Adopted { child, generation: entry.generation, started_at: entry.since, pipes }
 }
 
 fn group_of<'c>(config: &'c Config, service: &Name) -> Option<&'c Name> {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::gate::Gate;
 use super::journal::{Entry, Journal};
 use super::service::launch;
+use crate::actors::kept::Keeping;
 use crate::actors::listeners;
 use crate::config::{self, Config};
 use crate::logs::{self, Excerpt, Pump};
@@ -51,6 +52,7 @@ pub(crate) struct Context {
     pub(super) journal: Journal,
     pub(super) base_env: BTreeMap<String, String>,
     pub(super) listeners: listeners::Handle,
+    pub(super) keeping: Keeping,
     pub(super) census: Census,
     pub(super) gate: Gate,
     cgroups: Option<Hierarchy>,
@@ -69,6 +71,7 @@ impl Context {
         pump: Pump,
         spawner: Spawner,
         listeners: listeners::Handle,
+        keeping: Keeping,
         resumes: bool,
     ) -> Result<Self, os::Error> {
         let state_dir = &config.daemon.state_dir;
@@ -101,6 +104,7 @@ impl Context {
             journal,
             base_env,
             listeners,
+            keeping,
             census,
             gate: Gate::default(),
             cgroups,
@@ -117,6 +121,11 @@ impl Context {
     /// The sockets of services.
     pub(crate) fn listeners(&self) -> &listeners::Handle {
         &self.listeners
+    }
+
+    /// What outlives a crash of cafe.
+    pub(crate) fn keeping(&self) -> &Keeping {
+        &self.keeping
     }
 
     /// The children that somebody waits for.
@@ -247,8 +256,8 @@ impl Context {
         });
         for found in marked.iter().filter(|found| found.session == found.process.pid) {
             let Ok(name) = found.service.parse::<Name>() else { continue };
-            running.entry(name).or_insert_with(|| Entry {
-                generation: 1,
+            running.entry(name.clone()).or_insert_with(|| Entry {
+                generation: self.keeping.last_of(&name).unwrap_or(1),
                 pid: found.process.pid,
                 start_time: found.process.start_time,
                 since: Timestamp::now(),

@@ -1,15 +1,19 @@
 //! Services that ended while no cafe was there: each such end counts by the policy of its service, like any other.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::context::sink_options;
 use super::journal::Entry;
 use super::report::EndedHow;
 use super::{Context, State};
-use crate::config::Kind;
-use crate::os::family;
+use crate::config::{Config, Kind};
+use crate::logs;
+use crate::os::{family, pidfd};
+use crate::types::error::chain;
 use crate::types::exit::{BY_ITSELF, Cause, PostMortem};
 use crate::types::name::Name;
 
@@ -27,7 +31,11 @@ pub(super) struct Missed {
 
 impl Context {
     /// Ends what processes left behind that are gone, before anything else of their services starts.
-    pub(super) async fn bury(&self, gone: Vec<(Name, Entry)>) -> Vec<(Name, Missed)> {
+    pub(super) async fn bury(
+        &self,
+        gone: Vec<(Name, Entry)>,
+        config: &Config,
+    ) -> Vec<(Name, Missed)> {
         for (name, _) in &gone {
             self.kill_cgroup(name).await;
         }
@@ -43,10 +51,60 @@ impl Context {
                 true => self.kill_strays(&name).await,
                 false => 0,
             };
+            let process = self.hear_last(&name, entry.generation, config);
+            let cause = match process {
+                Some(process) => pidfd::exit_of_non_child(&process).await.map(|exit| exit.cause),
+                None => Ok(Cause::Unknown),
+            };
             self.journal.ended(&name, entry.generation);
-            missed.push((name, Missed { entry, cause: Cause::Unknown, left_behind }));
+            let cause = cause.unwrap_or(Cause::Unknown);
+            missed.push((name, Missed { entry, cause, left_behind }));
         }
         missed
+    }
+
+    /// The pipes of an incarnation that runs, if they were kept.
+    pub(super) fn kept_pipes(&self, name: &Name, generation: u64) -> Option<[OwnedFd; 2]> {
+        self.keeping.take(name, generation)?.pipes()
+    }
+
+    /// What an incarnation that is gone wrote at last goes into its log, if it was kept; so may its process have been.
+    fn hear_last(&self, name: &Name, generation: u64, config: &Config) -> Option<OwnedFd> {
+        let mut remains = self.keeping.take(name, generation)?;
+        let process = remains.process.take();
+        let service = config.services.get(name);
+        if let (Some(service), Some([stdout, stderr])) = (service, remains.pipes()) {
+            let source = logs::Source {
+                service: name.clone(),
+                generation,
+                stdout,
+                stderr,
+                options: sink_options(&service.log),
+                watch_for: None,
+                found: true,
+            };
+            if let Err(error) = self.pump.attach(source) {
+                tracing::warn!(service = %name, error = chain(&error), "last words not heard");
+            }
+        }
+        process
+    }
+
+    /// What was kept of incarnations that the journal does not have. One that ended before it was noted there, or whose end
+    /// was noted just before the crash, may have last words; all else is not wanted.
+    pub(super) fn hear_others(&self, config: &Config) {
+        for (name, generation) in self.keeping.others() {
+            match self.journal.entry(&name) {
+                // It will be buried.
+                Some(entry) if entry.generation == generation => {}
+                None if self.keeping.last_of(&name) == Some(generation) => {
+                    let _ = self.hear_last(&name, generation, config);
+                    let _ = self.finish_log(&name, generation);
+                    self.keeping.forget(&name, generation);
+                }
+                _ => self.keeping.give_up(&name, generation),
+            }
+        }
     }
 }
 

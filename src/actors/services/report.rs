@@ -77,12 +77,14 @@ impl Reporter {
     /// for a log.
     pub(super) fn last_lines(&self, context: &Arc<Context>, name: &Name, generation: u64) {
         let excerpt = context.finish_log(name, generation);
-        let reporter = self.clone();
+        let (reporter, name, keeping) = (self.clone(), name.clone(), context.keeping().clone());
         task::spawn("last lines", async move {
             let excerpt = match excerpt {
                 Some(excerpt) => tokio::time::timeout(LAST_LINES, excerpt).await.ok(),
                 None => None,
             };
+            // Not before they are in the log: they would be lost with a crash in between.
+            keeping.forget(&name, generation);
             let lines = excerpt.and_then(Result::ok).map(|excerpt| excerpt.lines);
             reporter.send(Report::LastLines { generation, lines: lines.unwrap_or_default() });
         })

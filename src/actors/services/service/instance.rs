@@ -227,7 +227,7 @@ impl State {
         instance.oom_kills_before = self.context.oom_kills(&self.name);
         self.generation = adopted.generation;
         self.instance = Some(instance);
-        self.listen_again(adopted.child.pid());
+        self.listen_again(&adopted.child, adopted.pipes);
         self.own(myself, adopted.child);
         self.watch_health(myself);
         if self.is_timer() {
@@ -256,6 +256,7 @@ impl State {
             (child.pid(), instance.started_at)
         };
         self.context.journal.began(&self.name, generation, &child, started_at);
+        self.context.keeping.process(&self.name, generation, &child);
         self.own(myself, child);
         self.report(Report::Spawned { pid, generation, at: started_at });
         let Some(instance) = self.current(generation) else { return };

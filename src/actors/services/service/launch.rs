@@ -16,7 +16,7 @@ use super::{Msg, State};
 use crate::config::{self, Ready};
 use crate::logs;
 use crate::os::notify::Socket;
-use crate::os::process::{Account, Command, Resource};
+use crate::os::process::{Account, Child, Command, Resource};
 use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, chain};
 use crate::types::name::Name;
@@ -87,9 +87,12 @@ impl State {
         let cgroup = self.context.enter_cgroup(&self.name, &config.limits())?;
         // Before it runs: it may be killed for memory before anybody hears that it was started.
         instance.oom_kills_before = self.context.oom_kills(&self.name);
+        let generation = instance.generation;
+        // Before it runs: its last words may be its first.
+        self.context.keeping.output(&self.name, generation, &stdout_reader, &stderr_reader);
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
-            generation: instance.generation,
+            generation,
             stdout: stdout_reader,
             stderr: stderr_reader,
             options: super::super::context::sink_options(&config.log),
@@ -115,9 +118,10 @@ impl State {
 
     /// A process that was found running: its output and its notifications are heard again. What it wrote
     /// meanwhile is still in its pipes.
-    pub(super) fn listen_again(&mut self, pid: u32) {
+    pub(super) fn listen_again(&mut self, child: &Child, pipes: Option<[OwnedFd; 2]>) {
         let Some(mut instance) = self.instance.take() else { return };
-        let heard = self.reattach(&instance, pid).and_then(|()| {
+        let pid = child.pid();
+        let heard = self.reattach(&instance, child, pipes).and_then(|()| {
             if !self.hears_notifications() {
                 return Ok(());
             }
@@ -132,8 +136,25 @@ impl State {
         self.instance = Some(instance);
     }
 
-    fn reattach(&self, instance: &Instance, pid: u32) -> Result<(), Error> {
-        let (stdout, stderr) = (logs::adopt(pid, 1)?, logs::adopt(pid, 2)?);
+    /// To the pipes that were kept over the crash, or else to those that the process has.
+    fn reattach(
+        &self,
+        instance: &Instance,
+        child: &Child,
+        pipes: Option<[OwnedFd; 2]>,
+    ) -> Result<(), Error> {
+        let (generation, keeping) = (instance.generation, &self.context.keeping);
+        let [stdout, stderr] = match pipes {
+            Some(kept) => kept,
+            None => {
+                let found = [logs::adopt(child.pid(), 1)?, logs::adopt(child.pid(), 2)?];
+                // Some of it may be kept still.
+                keeping.forget(&self.name, generation);
+                keeping.output(&self.name, generation, &found[0], &found[1]);
+                keeping.process(&self.name, generation, child);
+                found
+            }
+        };
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,
