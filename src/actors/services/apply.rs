@@ -1,14 +1,12 @@
 //! From a config to members of the roster, at the start and at every reload.
 
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
 use super::board::{Entry, TIMER};
-use super::journal;
+use super::found::{Earlier, found};
 use super::meanwhile::RAN;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
@@ -26,22 +24,7 @@ impl State {
     /// Makes the members of the first config, takes over what still runs, and starts the rest.
     pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
         self.context.prepare_cgroups(config).await;
-        let mut earlier: BTreeMap<Name, Earlier> = BTreeMap::new();
-        let mut gone = Vec::new();
-        for (name, entry) in self.context.running() {
-            match self.context.adopt(&entry) {
-                Some(child) => {
-                    let pipes = self.context.kept_pipes(&name, entry.generation);
-                    earlier.insert(name, Earlier::Runs(found(child, &entry, pipes)));
-                }
-                None => gone.push((name, entry)),
-            }
-        }
-        self.context.hear_others(config);
-        let missed = self.context.bury(gone, config).await;
-        let ends: Vec<(Name, u64)> =
-            missed.iter().map(|(name, missed)| (name.clone(), missed.generation())).collect();
-        earlier.extend(ends.into_iter().map(|(name, last)| (name, Earlier::Ended(last))));
+        let (mut earlier, missed) = self.find_earlier(config).await;
         let mut fresh = Vec::new();
         for (name, group) in &config.groups {
             let scope = self.roster.add_scope(Some(name.clone()), group_spec(group));
@@ -396,22 +379,6 @@ impl State {
         });
         self.board.set_groups(groups.collect());
     }
-}
-
-/// What a cafe before had of a service.
-enum Earlier {
-    /// A process that runs.
-    Runs(Adopted),
-    /// One that ended meanwhile: its generation.
-    Ended(u64),
-}
-
-fn found(
-    child: Arc<crate::os::process::Child>,
-    entry: &journal::Entry,
-    pipes: Option<[OwnedFd; 2]>,
-) -> Adopted {
-    Adopted { child, generation: entry.generation, started_at: entry.since, pipes }
 }
 
 fn group_of<'c>(config: &'c Config, service: &Name) -> Option<&'c Name> {
