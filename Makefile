@@ -81,6 +81,7 @@ install: $(BUILT) ## build an optimised cafe and install it with its unit for sy
 	sed 's|/usr/bin/cafe|$(PREFIX)/bin/cafe|; s|/etc/cafe|$(SYSCONFDIR)/cafe|g' systemd/cafe.service >"$$pages/cafe.service"; \
 	install -D -m 755 '$(BINARY)' "$$to/bin/cafe"; \
 	install -D -m 644 "$$pages/cafe.service" "$$to/lib/systemd/system/cafe.service"; \
+	install -D -m 644 systemd/cafe.socket "$$to/lib/systemd/system/cafe.socket"; \
 	install -D -m 644 systemd/cafe.sysusers "$$to/lib/sysusers.d/cafe.conf"; \
 	install -D -m 644 systemd/cafe.tmpfiles "$$to/lib/tmpfiles.d/cafe.conf"; \
 	install -D -m 644 "$$pages/cafe.1.gz" "$$to/share/man/man1/cafe.1.gz"; \
@@ -103,7 +104,7 @@ uninstall: ## remove what `make install` installed, but for the config, the stat
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ] && systemctl is-active --quiet cafe; then \
 	    echo "cafe runs: systemctl disable --now cafe" >&2; exit 1; \
 	fi
-	@cd '$(DESTDIR)$(PREFIX)' && rm -f bin/cafe lib/systemd/system/cafe.service lib/sysusers.d/cafe.conf \
+	@cd '$(DESTDIR)$(PREFIX)' && rm -f bin/cafe lib/systemd/system/cafe.service lib/systemd/system/cafe.socket lib/sysusers.d/cafe.conf \
 	    lib/tmpfiles.d/cafe.conf share/man/man1/cafe.1.gz share/bash-completion/completions/cafe \
 	    share/zsh/site-functions/_cafe share/fish/vendor_completions.d/cafe.fish share/doc/cafe/examples/cafe.ron
 

@@ -7,6 +7,7 @@ pub(crate) mod bus;
 pub(crate) mod control;
 pub(crate) mod exits;
 pub(crate) mod handover;
+pub(crate) mod kept;
 pub(crate) mod listeners;
 pub(crate) mod logs;
 pub(crate) mod reaper;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::bus::Bus;
 use super::control::door::Door;
+use super::kept::Keeping;
 use super::listeners;
 use super::logs::pump::Notices;
 use super::services::{Context, Inheritance, Verb};
@@ -56,8 +57,9 @@ impl World {
         let pump =
             Pump::start(Options { dir, limits, transit: None, notices: notify }).expect("starts");
         let spawner = Spawner::with_threads(2).expect("starts");
-        let listeners = listeners::Handle::new();
-        let context = Context::new(&config, pump.clone(), spawner, listeners, false);
+        let listeners = listeners::Handle::new(Keeping::default());
+        let context =
+            Context::new(&config, pump.clone(), spawner, listeners, Keeping::default(), false);
         let context = Arc::new(context.expect("sets up"));
         let bus = Bus::default();
         let shutdown = Shutdown::default();

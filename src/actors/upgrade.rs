@@ -211,6 +211,9 @@ impl Upgrader {
         let mut written = self.write_down().await.map_err(refused)?;
         let pump = self.context.pump().clone();
         let suspended = tokio::task::spawn_blocking(move || pump.suspend()).await;
+        let keeping = self.context.keeping().clone();
+        // What the manager was not told by now, the next image does not tell it.
+        let _ = tokio::task::spawn_blocking(move || keeping.flush()).await;
         let suspended = match suspended {
             Ok(Ok(suspended)) => suspended,
             Ok(Err(error)) => return Err(refused(chain(&error))),

@@ -19,6 +19,7 @@ use crate::actors::bus::Bus;
 use crate::actors::control::door::Door;
 use crate::actors::control::privileges;
 use crate::actors::handover;
+use crate::actors::kept::Keeping;
 use crate::actors::logs::pump::Notices;
 use crate::actors::services::Inheritance;
 use crate::actors::upgrade::{Life, READABLE};
@@ -31,6 +32,7 @@ use crate::os::clock::Moment;
 use crate::os::image::Inherited;
 use crate::os::lock::Lock;
 use crate::os::notify::manager::Notice;
+use crate::os::notify::store::Store;
 use crate::os::passed::Passed;
 use crate::os::process::Spawner;
 use crate::os::signal::{Request, Signals};
@@ -182,12 +184,14 @@ async fn serve(
     let shutdown = Shutdown::default();
     let (notify, notices) = Notices::channel();
     let pump = start_pump(&config, notify)?;
-    let listeners = listeners::Handle::new();
+    let (keeping, passed) = Keeping::new(Store::of_manager(), passed);
+    let listeners = listeners::Handle::new(keeping.clone());
     let context = services::Context::new(
         &config,
         pump.clone(),
         spawner,
         listeners.clone(),
+        keeping.clone(),
         resume.is_some(),
     )?;
     let context = Arc::new(context);
@@ -240,12 +244,14 @@ async fn serve(
     end(root, &mut signals, &bus).await;
     drop((manager, rest));
     listeners.close_all();
+    let told = tokio::task::spawn_blocking(move || keeping.flush());
     context.remove_cgroups();
     let closing = tokio::task::spawn_blocking(move || pump.stop());
     match tokio::time::timeout(LOGS_WITHIN, closing).await {
         Ok(closed) => closed.context("cannot close the logs")?,
         Err(_) => tracing::error!("the file system of the logs hangs: ending without it"),
     }
+    let _ = told.await;
     console.finish().await;
     Ok(code)
 }

@@ -152,6 +152,9 @@ impl Resume {
             let service = state.service.clone();
             let pipes =
                 pipes.and_then(|[out, err]| Some([descriptors.take(out)?, descriptors.take(err)?]));
+            if let Some([stdout, _]) = &pipes {
+                context.keeping().known(&service, state.generation, stdout);
+            }
             if let Err(error) = pump.resume(Suspended { state, pipes }) {
                 tracing::error!(service = %service, error = chain(&error), "log not gone on with");
             }

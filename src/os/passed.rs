@@ -1,13 +1,13 @@
 //! Descriptors that whoever started cafe passed to it: `sd_listen_fds(3)`.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of the first one.
 const FIRST: RawFd = 3;
 
-/// Most that are taken; systemd's own store has 4096 at most by default.
-const MOST: usize = 4096;
+/// Most that are taken, whatever is said.
+const MOST: usize = 65_536;
 
 /// Name of one that was given none.
 const UNNAMED: &str = "unknown";
@@ -44,6 +44,20 @@ pub fn take() -> Vec<Passed> {
         Some(Passed { number, name, descriptor })
     });
     passed.collect()
+}
+
+/// What tells an open file from all others that are open now.
+#[must_use]
+pub fn inode(descriptor: impl AsFd) -> Option<u64> {
+    rustix::fs::fstat(descriptor).ok().map(|stat| stat.st_ino)
+}
+
+/// The same, of a pipe.
+#[must_use]
+pub fn pipe_inode(descriptor: impl AsFd) -> Option<u64> {
+    let stat = rustix::fs::fstat(descriptor).ok()?;
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    (kind == rustix::fs::FileType::Fifo).then_some(stat.st_ino)
 }
 
 /// The names of what was passed to process `own`, in the order of the numbers.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use self::binder::Msg;
 pub(crate) use self::table::Record;
 use self::table::Table;
+use crate::actors::kept::Keeping;
 use crate::config::{Config, Listen};
 use crate::net::listener;
 use crate::os::image::Descriptors;
@@ -75,13 +76,14 @@ impl From<&Error> for Problem {
 }
 
 impl Handle {
-    /// Without a socket yet.
-    pub(crate) fn new() -> Self {
-        Self { table: Arc::default(), mailbox: Mailbox::new(CHANGES_WAITING) }
+    /// Without a socket yet; what is bound is kept over a crash.
+    pub(crate) fn new(keeping: Keeping) -> Self {
+        let table = Arc::new(Table::new(keeping));
+        Self { table, mailbox: Mailbox::new(CHANGES_WAITING) }
     }
 
     /// Opens all sockets of the first config: takes those that were `passed` to cafe, those that services which still run
-    /// were given by an earlier cafe (`found`), and binds the rest. What was passed and is not in the config is closed, with a warning.
+    /// were given by an earlier cafe (`found`), those that were kept over its crash, and binds the rest. What was passed and is not in the config is closed, with a warning.
     ///
     /// # Errors
     /// The first socket that cannot be had; none is open then.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::actors::kept::{Keeping, Listed};
 use crate::config::{Config, Listen};
 use crate::net::listener::{self, Address, Listener};
 use crate::os::image::Descriptors;
@@ -15,13 +16,21 @@ use crate::os::passed::Passed;
 use crate::types::name::Name;
 
 /// Every socket of the config in force, and for a moment those of the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     slots: Mutex<BTreeMap<Listen, Slot>>,
+    keeping: Keeping,
 }
 
 /// A socket, or none while only a service that still runs has it: it is bound when that starts again.
-type Slot = Option<Listener>;
+type Slot = Option<Held>;
+
+/// A socket, kept over a crash unless whoever passed it to cafe has it, too.
+#[derive(Debug)]
+struct Held {
+    listener: Listener,
+    listed: Option<Listed>,
+}
 
 /// A socket, written down.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +38,9 @@ pub(crate) struct Record {
     listen: Listen,
     socket: Option<RawFd>,
     owns_file: bool,
+    /// The service manager keeps it for cafe.
+    #[serde(default)]
+    kept: bool,
 }
 
 impl Record {
@@ -39,6 +51,10 @@ impl Record {
 }
 
 impl Table {
+    pub(super) fn new(keeping: Keeping) -> Self {
+        Self { slots: Mutex::default(), keeping }
+    }
+
     pub(super) fn open(
         &self,
         config: &Config,
@@ -54,15 +70,23 @@ impl Table {
             tracing::debug!(service = %service, count, "sockets found with a running service");
         }
         let running: Vec<Name> = found.iter().map(|(service, _)| service.clone()).collect();
+        let mut unwanted = false;
+        for (listed, descriptor) in self.keeping.sockets() {
+            unwanted |= !self.take_back(&mut slots, config, descriptor, Some(listed));
+        }
+        if unwanted {
+            // It may be in the way of what is bound next.
+            self.keeping.settle();
+        }
         for descriptor in found.into_iter().flat_map(|(_, descriptors)| descriptors) {
-            take_back(&mut slots, config, descriptor);
+            self.take_back(&mut slots, config, descriptor, None);
         }
         for (service, socket, listen) in sockets_of(config) {
             if slots.contains_key(listen) {
                 continue;
             }
             let slot = match bind(&slots, service, socket, listen) {
-                Ok(listener) => Some(listener),
+                Ok(listener) => Some(self.hold(listener)),
                 // It runs on, with its socket: not to be started at all would be worse.
                 Err(error) if is_in_use(&error) && running.contains(service) => {
                     tracing::warn!(service = %service, address = %listen, "held by the running service alone until it restarts");
@@ -81,10 +105,10 @@ impl Table {
         let mut fresh = BTreeMap::new();
         for (service, socket, listen) in sockets_of(config) {
             if !slots.contains_key(listen) {
-                fresh.insert(listen.clone(), Some(bind(&slots, service, socket, listen)?));
+                fresh.insert(listen.clone(), bind(&slots, service, socket, listen)?);
             }
         }
-        slots.append(&mut fresh);
+        slots.extend(fresh.into_iter().map(|(listen, socket)| (listen, Some(self.hold(socket)))));
         Ok(())
     }
 
@@ -100,12 +124,12 @@ impl Table {
         listen: &Listen,
     ) -> Result<Arc<OwnedFd>, Error> {
         let mut slots = self.lock();
-        if let Some(Some(listener)) = slots.get(listen) {
-            return Ok(listener.descriptor());
+        if let Some(Some(held)) = slots.get(listen) {
+            return Ok(held.listener.descriptor());
         }
         let listener = bind(&slots, service, socket, listen)?;
         let descriptor = listener.descriptor();
-        slots.insert(listen.clone(), Some(listener));
+        slots.insert(listen.clone(), Some(self.hold(listener)));
         Ok(descriptor)
     }
 
@@ -113,26 +137,57 @@ impl Table {
         let slots = self.lock();
         let records = slots.iter().map(|(listen, slot)| Record {
             listen: listen.clone(),
-            socket: slot.as_ref().map(|listener| listener.descriptor().as_raw_fd()),
-            owns_file: slot.as_ref().is_some_and(Listener::owns_file),
+            socket: slot.as_ref().map(|held| held.listener.descriptor().as_raw_fd()),
+            owns_file: slot.as_ref().is_some_and(|held| held.listener.owns_file()),
+            kept: slot.as_ref().is_some_and(|held| held.listed.is_some()),
         });
         records.collect()
     }
 
     pub(super) fn resume(&self, records: Vec<Record>, descriptors: &mut Descriptors) {
         let mut slots = self.lock();
-        for Record { listen, socket, owns_file } in records {
-            let listener =
-                socket.and_then(|number| descriptors.take(number)).map(|socket| match owns_file {
+        for Record { listen, socket, owns_file, kept } in records {
+            let held = socket.and_then(|number| descriptors.take(number)).map(|socket| {
+                let listed = kept.then(|| self.keeping.known_socket(&socket)).flatten();
+                let listener = match owns_file {
                     true => Listener::found(socket, &address(&listen)),
                     false => Listener::given(socket),
-                });
-            slots.insert(listen, listener);
+                };
+                Held { listener, listed }
+            });
+            slots.insert(listen, held);
         }
     }
 
     pub(super) fn clear(&self) {
         self.lock().clear();
+    }
+
+    fn hold(&self, listener: Listener) -> Held {
+        let listed = self.keeping.socket(&listener.descriptor());
+        Held { listener, listed }
+    }
+
+    /// A service that was found running has a socket of an earlier cafe, or the service manager kept it: it becomes ours
+    /// again. Says whether that is wanted.
+    fn take_back(
+        &self,
+        slots: &mut BTreeMap<Listen, Slot>,
+        config: &Config,
+        descriptor: OwnedFd,
+        listed: Option<Listed>,
+    ) -> bool {
+        let Ok(address) = listener::address_of(&descriptor) else { return false };
+        let listen = listen(address.clone());
+        if owner_of(config, &listen).is_none() {
+            tracing::debug!(address = %listen, "a socket of an earlier cafe is not wanted");
+            return false;
+        }
+        slots.entry(listen).or_insert_with(|| {
+            let listed = listed.or_else(|| self.keeping.socket(&descriptor));
+            Some(Held { listener: Listener::found(descriptor, &address), listed })
+        });
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Listen, Slot>> {
@@ -176,7 +231,8 @@ fn adopt(slots: &mut BTreeMap<Listen, Slot>, config: &Config, passed: Passed) {
             match owner_of(config, &listen) {
                 Some((service, socket)) if !slots.contains_key(&listen) => {
                     tracing::info!(number, name, service = %service, socket = %socket, address = %listen, "a socket that was passed to cafe is used");
-                    slots.insert(listen, Some(Listener::given(descriptor)));
+                    let listener = Listener::given(descriptor);
+                    slots.insert(listen, Some(Held { listener, listed: None }));
                     return;
                 }
                 Some(_) => format!("{listen} was passed twice"),
@@ -199,15 +255,6 @@ fn no_place(config: &Config, name: &str, listen: &Listen) -> String {
             format!("it is on {listen}, and `{socket}` of service `{service}` on {wanted}")
         }
         None => format!("no service of the config has `listen` on {listen}"),
-    }
-}
-
-/// A service that was found running has a socket of an earlier cafe: it becomes ours again.
-fn take_back(slots: &mut BTreeMap<Listen, Slot>, config: &Config, descriptor: OwnedFd) {
-    let Ok(address) = listener::address_of(&descriptor) else { return };
-    let listen = listen(address.clone());
-    if owner_of(config, &listen).is_some() && !slots.contains_key(&listen) {
-        slots.insert(listen, Some(Listener::found(descriptor, &address)));
     }
 }
 

@@ -1,6 +1,5 @@
 //! From a config to members of the roster, at the start and at every reload.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,12 @@ use ractor::ActorProcessingErr;
 
 use super::board::{Entry, Process, TIMER};
 use super::expand::{expand, of_services};
-use super::journal;
+use super::found::{Earlier, present_first};
+use super::meanwhile::RAN;
 use super::overlap::Replacing;
 use super::report::Reporter;
 use super::service::{self, Adopted, Service};
+use super::show::FOUND;
 use super::{Member, State};
 use crate::config::{self, Class, Config, Kind, Start};
 use crate::supervision::machine::{Boot, ChildSpec, Spec};
@@ -19,29 +20,19 @@ use crate::supervision::roster::{MemberId, MemberSpec, ScopeId};
 use crate::types::event;
 use crate::types::name::Name;
 use crate::types::policy::{AutoShutdown, Strategy};
-use crate::types::seat::Seat;
 use crate::types::status;
 
 impl State {
     /// Makes the members of the first config, takes over what still runs, and starts the rest.
     pub(super) async fn begin(&mut self, config: &Arc<Config>) -> Result<(), ActorProcessingErr> {
         self.context.prepare_cgroups(config).await;
-        let running = self.context.running();
-        let mut alive: BTreeMap<Name, Vec<(Adopted, bool)>> = BTreeMap::new();
-        for (seat, entry) in running {
-            match self.found(&seat, &entry) {
-                Some(found) => alive.entry(seat.service).or_default().push(found),
-                None => self.context.bury(&seat, &entry).await,
-            }
-        }
-        let alive = alive.into_iter().map(|(name, found)| (name, present_first(found)));
-        let mut adopted: BTreeMap<Name, Vec<Adopted>> = alive.collect();
+        let (mut earlier, missed) = self.find_earlier(config).await;
         let mut fresh = Vec::new();
         for (name, group) in &config.groups {
             let scope = self.roster.add_scope(Some(name.clone()), group_spec(group));
             for member in &group.services {
                 if let Some(service) = config.services.get(member) {
-                    let found = adopted.remove(member).unwrap_or_default();
+                    let found = earlier.remove(member);
                     fresh.push(self.add(scope, member, service, Some(name), found).await?);
                 }
             }
@@ -49,16 +40,21 @@ impl State {
         for (name, service) in &config.services {
             if self.roster.find(name.as_str()).is_none() {
                 let scope = self.roster.add_scope(None, single_spec(service));
-                let found = adopted.remove(name).unwrap_or_default();
+                let found = earlier.remove(name);
                 fresh.push(self.add(scope, name, service, None, found).await?);
             }
         }
-        for (name, found) in adopted {
-            self.add_unknown(&name, found).await?;
+        for (name, found) in earlier {
+            if let Earlier::Runs(found) = found {
+                self.add_unknown(&name, found).await?;
+            }
         }
         self.roster.connect();
         self.show_groups();
         self.start_new(&fresh);
+        for (name, missed) in missed {
+            self.ended_meanwhile(&name, missed);
+        }
         Ok(())
     }
 
@@ -71,6 +67,7 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let service = Arc::new(config::Service::bare("/".into()));
         let scope = self.roster.add_scope(None, single_spec(&service));
+        let found = Some(Earlier::Runs(found));
         let (id, _) = self.add(scope, name, &service, None, found).await?;
         self.leave(id, false);
         Ok(())
@@ -223,42 +220,54 @@ impl State {
             None => Some(self.roster.add_scope(None, single_spec(service))),
         };
         let Some(scope) = scope else { return Ok(None) };
-        self.add(scope, name, service, group.as_ref(), Vec::new()).await.map(Some)
+        self.add(scope, name, service, group.as_ref(), None).await.map(Some)
     }
 
-    /// Makes a member and its actor; says whether it was found running.
+    /// Makes a member and its actor; says whether it runs, or ran, already.
     async fn add(
         &mut self,
         scope: ScopeId,
         name: &Name,
         service: &Arc<config::Service>,
         group: Option<&Name>,
-        adopted: Vec<Adopted>,
+        earlier: Option<Earlier>,
     ) -> Result<(MemberId, bool), ActorProcessingErr> {
         let id = self.roster.add_member(scope, member_spec(name, service));
         let mut entry = Entry::new(kind_name(&service.kind), group.cloned(), depends_on(service));
         entry.listen = listeners_of(service);
         self.board.insert(name.clone(), entry);
-        let found = !adopted.is_empty();
+        let (adopted, last_generation) = match earlier {
+            Some(Earlier::Runs(adopted)) => (adopted, 0),
+            Some(Earlier::Ended(generation)) => (Vec::new(), generation),
+            None => (Vec::new(), 0),
+        };
+        let runs = !adopted.is_empty();
+        // A timer goes on when it is armed again, whether or not a run ended meanwhile.
+        let ran = !runs && last_generation > 0 && !matches!(service.kind, Kind::Timer { .. });
         let beside = adopted.get(1).map(process);
-        if let Some(adopted) = adopted.first() {
+        if runs || ran {
             self.roster.adopt(id, self.now());
-            self.board.with(name, |entry| {
+        }
+        self.board.with(name, |entry| {
+            entry.generation = last_generation;
+            if let Some(adopted) = adopted.first() {
                 entry.pid = Some(adopted.child.pid());
                 entry.generation = adopted.generation;
                 entry.started = Some(adopted.started_at);
                 entry.set_beside(beside);
-            });
-        }
+            }
+        });
         let service = Arc::clone(service);
-        let handle = self.spawn_actor(id, name, service.clone(), adopted, 0).await?;
-        let mut member = Member::new(name.clone(), service, handle, found);
+        let handle = self.spawn_actor(id, name, service.clone(), adopted, last_generation).await?;
+        let mut member = Member::new(name.clone(), service, handle, runs);
         member.replacing = beside.map(|_| Replacing::Last);
         self.members.insert(id, Box::new(member));
-        if found {
-            self.show_adopted(id);
+        match (runs, ran) {
+            (true, _) => self.show_found(id, FOUND),
+            (_, true) => self.show_found(id, RAN),
+            _ => {}
         }
-        Ok((id, found))
+        Ok((id, runs || ran))
     }
 
     async fn spawn_actor(
@@ -285,11 +294,15 @@ impl State {
             name: name.clone(),
             config,
             context: self.context.clone(),
-            reporter: Reporter { member: id, supervisor: self.myself.clone() },
+            reporter: self.reporter(id),
             adopted: Vec::new(),
             resumed: None,
             last_generation: 0,
         }
+    }
+
+    pub(super) fn reporter(&self, id: MemberId) -> Reporter {
+        Reporter { member: id, supervisor: self.myself.clone() }
     }
 
     pub(super) async fn start_actor(
@@ -336,13 +349,6 @@ impl State {
             self.show(id);
         }
         Ok(())
-    }
-
-    /// The process of an entry, if it is still there, and whether it has taken over from another.
-    fn found(&self, seat: &Seat, entry: &journal::Entry) -> Option<(Adopted, bool)> {
-        let child = self.context.adopt(entry.pid, entry.start_time)?;
-        let (generation, started_at) = (entry.generation, entry.since);
-        Some((Adopted { child, seat: seat.clone(), generation, started_at }, entry.took_over))
     }
 
     /// Starts new members that are to start by themselves; whole groups in order.
@@ -399,15 +405,6 @@ impl State {
 fn process(adopted: &Adopted) -> Process {
     let (pid, started) = (adopted.child.pid(), adopted.started_at);
     Process { pid, generation: adopted.generation, started }
-}
-
-/// What runs of one service: first the incarnation that stays. It is the older one, unless the other has taken over.
-fn present_first(mut found: Vec<(Adopted, bool)>) -> Vec<Adopted> {
-    found.sort_by_key(|(adopted, _)| adopted.generation);
-    if found.last().is_some_and(|(_, took_over)| *took_over) {
-        found.reverse();
-    }
-    found.into_iter().map(|(adopted, _)| adopted).collect()
 }
 
 fn group_of<'c>(config: &'c Config, service: &Name) -> Option<&'c Name> {

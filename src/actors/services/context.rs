@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::gate::Gate;
 use super::journal::{Entry, Journal};
 use super::service::launch;
+use crate::actors::kept::Keeping;
 use crate::actors::listeners;
 use crate::config::{self, Config};
 use crate::logs::{self, Excerpt, Pump};
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(super) journal: Journal,
     pub(super) base_env: BTreeMap<String, String>,
     pub(super) listeners: listeners::Handle,
+    pub(super) keeping: Keeping,
     pub(super) census: Census,
     pub(super) gate: Gate,
     cgroups: Option<Hierarchy>,
@@ -70,6 +72,7 @@ impl Context {
         pump: Pump,
         spawner: Spawner,
         listeners: listeners::Handle,
+        keeping: Keeping,
         resumes: bool,
     ) -> Result<Self, os::Error> {
         let state_dir = &config.daemon.state_dir;
@@ -102,6 +105,7 @@ impl Context {
             journal,
             base_env,
             listeners,
+            keeping,
             census,
             gate: Gate::default(),
             cgroups,
@@ -118,6 +122,11 @@ impl Context {
     /// The sockets of services.
     pub(crate) fn listeners(&self) -> &listeners::Handle {
         &self.listeners
+    }
+
+    /// What outlives a crash of cafe.
+    pub(crate) fn keeping(&self) -> &Keeping {
+        &self.keeping
     }
 
     /// The children that somebody waits for.
@@ -250,10 +259,11 @@ impl Context {
         });
         for found in marked.iter().filter(|found| found.session == found.process.pid) {
             let Ok(seat) = found.seat.parse::<Seat>() else { continue };
-            // The one that was started last, if there is another.
+            // What is kept of it says which it is; else it is the one that was started last, if there is another.
             let beside = running.get(&seat.other()).map_or(0, |other| other.generation);
+            let kept = self.keeping.last_of(&seat.service);
             running.entry(seat).or_insert_with(|| Entry {
-                generation: beside + 1,
+                generation: kept.unwrap_or(beside + 1),
                 pid: found.process.pid,
                 start_time: found.process.start_time,
                 since: Timestamp::now(),
@@ -272,13 +282,6 @@ impl Context {
                 None
             }
         }
-    }
-
-    /// A process ended while no cafe looked: what it left behind is killed before anything else takes its seat.
-    pub(super) async fn bury(&self, seat: &Seat, entry: &Entry) {
-        self.kill_cgroup(seat).await;
-        self.kill_strays(seat).await;
-        self.journal.ended(seat, entry.generation);
     }
 
     /// Whether a process belongs to a service: what it says of itself must not name a stranger.

@@ -18,6 +18,7 @@ mod handle;
 mod handover;
 mod journal;
 mod leftovers;
+mod meanwhile;
 mod overlap;
 mod report;
 mod reported;

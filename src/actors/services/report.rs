@@ -1,12 +1,20 @@
 //! What services tell their supervisor.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 
-use super::Msg;
+use super::{Context, Msg};
 use crate::supervision::roster::MemberId;
+use crate::supervision::task;
 use crate::types::exit::PostMortem;
+use crate::types::name::Name;
+
+/// Longest wait for the last lines of an ended incarnation.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// One thing that became of a service.
 #[derive(Debug)]
@@ -74,5 +82,23 @@ impl Reporter {
     pub(super) fn send(&self, report: Report) {
         // The supervisor outlives its services but for the moment in which all of them end with it.
         let _ = self.supervisor.cast(Msg::Report(From { member: self.member, report }));
+    }
+
+    /// Closes the pipes of an ended incarnation and reports its last lines, which follow by themselves: no restart waits
+    /// for a log.
+    pub(super) fn last_lines(&self, context: &Arc<Context>, name: &Name, generation: u64) {
+        let excerpt = context.finish_log(name, generation);
+        let (reporter, name, keeping) = (self.clone(), name.clone(), context.keeping().clone());
+        task::spawn("last lines", async move {
+            let excerpt = match excerpt {
+                Some(excerpt) => tokio::time::timeout(LAST_LINES, excerpt).await.ok(),
+                None => None,
+            };
+            // Not before they are in the log: they would be lost with a crash in between.
+            keeping.forget(&name, generation);
+            let lines = excerpt.and_then(Result::ok).map(|excerpt| excerpt.lines);
+            reporter.send(Report::LastLines { generation, lines: lines.unwrap_or_default() });
+        })
+        .detach();
     }
 }

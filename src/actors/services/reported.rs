@@ -86,12 +86,13 @@ impl State {
         }
     }
 
-    fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
+    pub(super) fn ended(&mut self, id: MemberId, how: EndedHow, post_mortem: PostMortem) {
+        // They follow every end.
+        self.lines_awaited += 1;
         if matches!(how, EndedHow::Beside | EndedHow::NotReplaced) {
             return self.ended_beside(id, how, post_mortem);
         }
         let now = self.now();
-        self.lines_awaited += 1;
         let Some(member) = self.members.get_mut(&id) else { return };
         member.up = false;
         member.unhealthy = false;

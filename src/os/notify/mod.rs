@@ -5,6 +5,7 @@
 pub mod manager;
 mod message;
 mod socket;
+pub mod store;
 #[cfg(test)]
 mod tests;
 

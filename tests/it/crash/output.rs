@@ -5,7 +5,7 @@ use cafe::types::state::State;
 use crate::harness::{Cafe, IDLE, eventually, sh};
 
 /// What `cafe logs` shows of a service, without times.
-fn lines(cafe: &Cafe, name: &str) -> Vec<String> {
+pub(super) fn lines(cafe: &Cafe, name: &str) -> Vec<String> {
     let output = cafe.cli(&["logs", name, "-o", "json", "-n", "1000"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

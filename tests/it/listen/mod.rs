@@ -42,7 +42,7 @@ struct Answer {
 }
 
 /// An address of the loopback that only this test uses: test processes that run at once have other ids.
-fn address() -> SocketAddr {
+pub(crate) fn address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     let [.., high, low] = std::process::id().to_be_bytes();
     SocketAddr::from((Ipv4Addr::new(127, 77, high, low), NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -93,7 +93,7 @@ fn ask(at: &str) -> Answer {
     answer(call(at))
 }
 
-fn lacks_python() -> bool {
+pub(crate) fn lacks_python() -> bool {
     let lacks = !is_installed("python3");
     if lacks {
         skip("python3 is not installed");

@@ -33,8 +33,14 @@ class Installed(Systemd):
     def settings(self, text):
         """A drop-in; an empty text removes it."""
         drop_in = Path("/run/systemd/system/cafe.service.d/test.conf")
-        drop_in.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write_text(f"[Service]\n{text}\n" if text else "")
+        if text:
+            drop_in.parent.mkdir(parents=True, exist_ok=True)
+            drop_in.write_text(f"[Service]\n{text}\n")
+        elif drop_in.exists():
+            drop_in.unlink()
+        else:
+            # The reload takes seconds.
+            return
         self.systemctl("daemon-reload")
 
     def remove(self):

@@ -31,10 +31,16 @@ class Machine:
         self._directory = tempfile.TemporaryDirectory(prefix="cafe-system-")
         directory = Path(self._directory.name)
         self._console = directory / "console"
+        self._image, self._payload, self._disk = image, payload, directory / "disk"
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", image.disk, self._disk], check=True)
+        self._start()
+
+    def _start(self):
         ours, theirs = socket.socketpair()
         self._port, self._received = ours, b""
-        drives = []
-        for disk, options in ((image.disk, "snapshot=on"), (payload, "readonly=on")):
+        image, drives = self._image, []
+        # What the kernel of the machine has not written when the power fails is lost, and nothing else.
+        for disk, options in ((self._disk, "readonly=off"), (self._payload, "readonly=on")):
             drives += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe,{options}"]
         command = [
             *QEMU,
@@ -78,6 +84,17 @@ class Machine:
             pass
         self._mount()
 
+    def cut_power(self):
+        """Ends it as when the power fails, and starts it again with the same disk."""
+        self._power_off()
+        self._start()
+        self.boot()
+
+    def _power_off(self):
+        self._process.kill()
+        self._process.wait(END_TIMEOUT)
+        self._port.close()
+
     def _mount(self):
         """Has the second disk in its place: the machine listens without waiting for it."""
         said = []
@@ -91,10 +108,8 @@ class Machine:
         return ""
 
     def kill(self):
-        """As when the power fails."""
-        self._process.kill()
-        self._process.wait(END_TIMEOUT)
-        self._port.close()
+        """Ends it at once, and forgets its disk."""
+        self._power_off()
         self._directory.cleanup()
 
     def _answer(self, timeout, show):

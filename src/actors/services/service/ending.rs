@@ -17,9 +17,6 @@ use crate::supervision::task;
 use crate::types::error::chain;
 use crate::types::exit::{Cause, PostMortem};
 
-/// Longest wait for the last lines of an ended incarnation.
-const LAST_LINES: Duration = Duration::from_secs(1);
-
 impl State {
     /// Ends whatever there is by order of the supervisor.
     pub(super) fn stop(&mut self, myself: &ActorRef<Msg>, trigger: String) {
@@ -211,21 +208,6 @@ impl State {
         self.conclude(myself, place, &instance, post_mortem);
     }
 
-    /// The last lines follow by themselves: no restart waits for a log.
-    fn report_last_lines(&self, generation: u64) {
-        let excerpt = self.context.finish_log(&self.name, generation);
-        let reporter = self.reporter.clone();
-        task::spawn("last lines", async move {
-            let lines = match excerpt {
-                Some(excerpt) => tokio::time::timeout(LAST_LINES, excerpt).await,
-                None => return reporter.send(Report::LastLines { generation, lines: Vec::new() }),
-            };
-            let lines = lines.ok().and_then(Result::ok).map(|excerpt| excerpt.lines);
-            reporter.send(Report::LastLines { generation, lines: lines.unwrap_or_default() });
-        })
-        .detach();
-    }
-
     /// Tells the supervisor, in the words its machine understands, and starts what is owed.
     pub(super) fn conclude(
         &mut self,
@@ -236,7 +218,7 @@ impl State {
     ) {
         let how = self.how(instance, &post_mortem);
         self.report_end(place, instance, how, post_mortem);
-        self.report_last_lines(instance.generation);
+        self.reporter.last_lines(&self.context, &self.name, instance.generation);
         if std::mem::take(&mut self.run_owed) {
             self.launch(myself);
         }

@@ -8,6 +8,7 @@ use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::meanwhile::left_behind;
 use super::super::report::Report;
 use super::launch::ReadyPipe;
 use super::{Adopted, Msg, State};
@@ -140,11 +141,7 @@ impl Instance {
 
     pub(super) fn post_mortem(&self, cause: Cause) -> PostMortem {
         let mut trigger = self.trigger.clone().unwrap_or_else(|| BY_ITSELF.to_owned());
-        if self.left_behind > 0 {
-            let processes = if self.left_behind == 1 { "process" } else { "processes" };
-            trigger
-                .push_str(&format!("; also ended: {} {processes} left behind", self.left_behind));
-        }
+        trigger.push_str(&left_behind(self.left_behind));
         PostMortem {
             generation: self.generation,
             pid: self.child.as_ref().map(|child| child.pid()),
@@ -252,7 +249,7 @@ impl State {
         }
         instance.oom_kills_before = self.context.oom_kills(&instance.seat);
         self.generation = self.generation.max(generation);
-        self.listen_again(&mut instance, adopted.child.pid());
+        self.listen_again(&mut instance, &adopted.child, adopted.pipes);
         if self.instance.is_some() {
             self.beside = Some(instance);
             self.own(myself, generation, adopted.child);
@@ -288,6 +285,7 @@ impl State {
             (child.pid(), instance.started_at, instance.seat.clone())
         };
         self.context.journal.began(&seat, generation, &child, at);
+        self.context.keeping.process(&self.name, generation, &child);
         self.own(myself, generation, child);
         self.report(match self.is_current(generation) {
             true => Report::Spawned { pid, generation, at },

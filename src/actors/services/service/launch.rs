@@ -16,7 +16,7 @@ use super::{Msg, State};
 use crate::config::{self, Ready};
 use crate::logs;
 use crate::os::notify::Socket;
-use crate::os::process::{Account, Command, Resource};
+use crate::os::process::{Account, Child, Command, Resource};
 use crate::supervision::task::{self, Task};
 use crate::types::error::{Code, chain};
 use crate::types::name::Name;
@@ -88,9 +88,12 @@ impl State {
         let cgroup = self.context.enter_cgroup(&instance.seat, &config.limits())?;
         // Before it runs: it may be killed for memory before anybody hears that it was started.
         instance.oom_kills_before = self.context.oom_kills(&instance.seat);
+        let generation = instance.generation;
+        // Before it runs: its last words may be its first.
+        self.context.keeping.output(&self.name, generation, &stdout_reader, &stderr_reader);
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
-            generation: instance.generation,
+            generation,
             beside: self.has_another(instance),
             stdout: stdout_reader,
             stderr: stderr_reader,
@@ -117,8 +120,14 @@ impl State {
 
     /// A process that was found running: its output and its notifications are heard again. What it wrote
     /// meanwhile is still in its pipes.
-    pub(super) fn listen_again(&self, instance: &mut Instance, pid: u32) {
-        let heard = self.reattach(instance, pid).and_then(|()| {
+    pub(super) fn listen_again(
+        &self,
+        instance: &mut Instance,
+        child: &Child,
+        pipes: Option<[OwnedFd; 2]>,
+    ) {
+        let pid = child.pid();
+        let heard = self.reattach(instance, child, pipes).and_then(|()| {
             if !self.hears_notifications() {
                 return Ok(());
             }
@@ -138,8 +147,25 @@ impl State {
         both.into_iter().any(|other| other.generation != instance.generation)
     }
 
-    fn reattach(&self, instance: &Instance, pid: u32) -> Result<(), Error> {
-        let (stdout, stderr) = (logs::adopt(pid, 1)?, logs::adopt(pid, 2)?);
+    /// To the pipes that were kept over the crash, or else to those that the process has.
+    fn reattach(
+        &self,
+        instance: &Instance,
+        child: &Child,
+        pipes: Option<[OwnedFd; 2]>,
+    ) -> Result<(), Error> {
+        let (generation, keeping) = (instance.generation, &self.context.keeping);
+        let [stdout, stderr] = match pipes {
+            Some(kept) => kept,
+            None => {
+                let found = [logs::adopt(child.pid(), 1)?, logs::adopt(child.pid(), 2)?];
+                // Some of it may be kept still.
+                keeping.forget(&self.name, generation);
+                keeping.output(&self.name, generation, &found[0], &found[1]);
+                keeping.process(&self.name, generation, child);
+                found
+            }
+        };
         self.context.pump.attach(logs::Source {
             service: self.name.clone(),
             generation: instance.generation,

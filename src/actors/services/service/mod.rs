@@ -22,6 +22,7 @@ mod record;
 mod timer;
 
 use std::future::ready;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -213,12 +214,14 @@ pub(super) struct Options {
 }
 
 /// A process found running.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Adopted {
     pub(super) child: Arc<Child>,
     pub(super) seat: Seat,
     pub(super) generation: u64,
     pub(super) started_at: jiff::Timestamp,
+    /// Read ends of its pipes, if they were kept.
+    pub(super) pipes: Option<[OwnedFd; 2]>,
 }
 
 /// The actor; its state is [`State`].

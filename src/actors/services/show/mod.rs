@@ -75,12 +75,11 @@ impl State {
         }
     }
 
-    /// A process was found running, and is ours again.
-    pub(super) fn show_adopted(&self, id: MemberId) {
+    /// A process of a cafe before: it runs, or ran, and nobody saw it start.
+    pub(super) fn show_found(&self, id: MemberId, reason: &str) {
         let Some(member) = self.members.get(&id) else { return };
-        let reason = FOUND.to_owned();
         for state in [Lifecycle::Waiting, Lifecycle::Starting, Lifecycle::Running] {
-            self.put(member, state, reason.clone());
+            self.put(member, state, reason.to_owned());
         }
     }
 
