@@ -119,7 +119,8 @@ impl Sink {
 
     /// Whether the last byte written is inside a line.
     pub(super) fn is_torn(&self) -> bool {
-        self.torn
+        // Not looked at since it was said to be.
+        self.torn || self.completes
     }
 
     /// What is written first completes the torn last line that the file ends in.

@@ -258,10 +258,8 @@ impl Worker {
         let mut disk = Vec::new();
         let (text, _) = text.as_bytes().split_at(text.len().min(line::MAX_PAYLOAD));
         framer.push(at, text, &mut disk);
-        // It has to wait in its place among what else does.
-        if self.services[slot].as_ref().is_some_and(|service| service.trouble.is_some()) {
-            self.begin(slot, None, Operation::Finish, at, &framer);
-        }
+        // If it has to wait for its file, what comes after it does so with a transit, too.
+        self.begin(slot, None, Operation::Finish, at, &framer);
         framer.finish(at, &mut disk);
         self.put(slot, &disk, 1);
         self.settle(slot);

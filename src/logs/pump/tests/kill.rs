@@ -192,6 +192,8 @@ pub(super) fn live(
             room(None);
             pump.retry_all();
             pump.finish(0);
+            // A note that a kill tore is put in order by whatever is written next.
+            pump.note(0, "the end");
         }));
         at(None);
         match lived {

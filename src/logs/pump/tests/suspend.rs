@@ -115,30 +115,44 @@ fn what_could_not_be_written_is_written_by_the_next() {
     assert_eq!(second.payloads("web"), ["held", "half a line"]);
 }
 
-#[test]
-fn a_torn_line_is_completed() {
-    let first = Bench::new();
+/// Its next pump has yet to write what completes the line.
+fn with_a_torn_line(first: &Bench) -> Bench {
     first.attach("web", 1, SinkOptions { max_file: 1 << 20, ..options() });
     let mut suspended = first.pump.suspend().expect("suspends");
     let directory = dir::of(&first.root, &name("web"));
     std::fs::create_dir_all(&directory).expect("makes");
-    let torn = b"2026-11-20T18:20:01.114523Z o one";
-    std::fs::write(directory.join(dir::CURRENT), torn).expect("writes");
+    std::fs::write(directory.join(dir::CURRENT), b"2026-11-20T18:").expect("writes");
     suspended[0].state.unwritten = Some(crate::logs::pump::Unwritten {
         since: Duration::from_secs(2),
         cause: "no space".to_owned(),
-        pending: b" line\n".to_vec(),
+        pending: b"20:01.114523Z o one line\n".to_vec(),
         torn: true,
         dropped: 0,
         last: Vec::new(),
         told: true,
     });
-    let second = Bench::at(&first.root);
+    let next = Bench::at(&first.root);
     for service in suspended {
-        second.pump.resume(service).expect("resumes");
+        next.pump.resume(service).expect("resumes");
     }
+    next
+}
+
+#[test]
+fn a_torn_line_is_completed() {
+    let first = Bench::new();
+    let second = with_a_torn_line(&first);
     while !matches!(second.notice(), Notice::Unblocked { .. }) {}
     assert_eq!(second.payloads("web"), ["one line"]);
+}
+
+#[test]
+fn a_torn_line_is_completed_by_the_one_after_the_next() {
+    let first = Bench::new();
+    let second = with_a_torn_line(&first);
+    let third = go_on(&second);
+    third.pump.stop();
+    assert_eq!(third.payloads("web"), ["one line"]);
 }
 
 #[test]
