@@ -47,7 +47,6 @@ class After(Case):
         for name in ("writes", "more"):
             self.eventually(lambda name=name: f"line 10 of {now}" in cafe.tell("logs", name), "its new output is kept")
             lines = cafe.tell("logs", name, "-n", "all", "--no-prefix", "-o", "plain").splitlines()
-            lines = [line.split(" ", 3)[-1] for line in lines]
             of = {boot: [line for line in lines if line.endswith(boot)] for boot in (before, now)}
             for boot, shown in of.items():
                 self.assertEqual(shown, [f"line {number} of {boot}" for number in range(1, len(shown) + 1)])

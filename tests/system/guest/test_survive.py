@@ -98,8 +98,7 @@ class Survive(Case):
 
     def said(self, cafe, service):
         """All that a service wrote, without stamps."""
-        lines = cafe.tell("logs", service, "-n", "all", "--no-prefix", "-o", "plain").splitlines()
-        return [line.split(" ", 3)[-1] for line in lines]
+        return cafe.tell("logs", service, "-n", "all", "--no-prefix", "-o", "plain").splitlines()
 
     def kept(self, cafe):
         return int(cafe.show("NFileDescriptorStore"))
