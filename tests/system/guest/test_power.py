@@ -46,7 +46,8 @@ class After(Case):
             self.assertEqual((service["restarts"], service["exits"]), (0, []), "of another boot nothing is taken for an end")
         for name in ("writes", "more"):
             self.eventually(lambda name=name: f"line 10 of {now}" in cafe.tell("logs", name), "its new output is kept")
-            lines = cafe.tell("logs", name, "-n", "all", "--no-prefix", "-o", "plain").splitlines()
+            lines = cafe.tell("logs", name, "-n", "all", "-o", "plain").splitlines()
+            lines = [line.split("\t", 3)[3] for line in lines]
             of = {boot: [line for line in lines if line.endswith(boot)] for boot in (before, now)}
             for boot, shown in of.items():
                 self.assertEqual(shown, [f"line {number} of {boot}" for number in range(1, len(shown) + 1)])

@@ -98,7 +98,8 @@ class Survive(Case):
 
     def said(self, cafe, service):
         """All that a service wrote, without stamps."""
-        return cafe.tell("logs", service, "-n", "all", "--no-prefix", "-o", "plain").splitlines()
+        lines = cafe.tell("logs", service, "-n", "all", "-o", "plain").splitlines()
+        return [line.split("\t", 3)[3] for line in lines]
 
     def kept(self, cafe):
         return int(cafe.show("NFileDescriptorStore"))
