@@ -249,7 +249,7 @@ async fn a_store_that_is_full_breaks_nothing() {
     if lacks_python() {
         return;
     }
-    let script = sh(&format!("echo >&3; while read go <gate; do echo \"$go\"; done; {IDLE}"));
+    let script = sh(&format!("echo >&3; read go <gate; echo \"$go\"; {IDLE}"));
     let mut cafe =
         managed(2, &format!("services: {{ \"a\": (command: {script}, ready: fd(3)), \"b\": (command: {script}, ready: fd(3)) }},")).await;
     let pid = cafe.wait_state("a", State::Ready).await.pid;
