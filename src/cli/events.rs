@@ -20,7 +20,7 @@ pub(super) async fn events(
     output: &mut Output,
 ) -> Outcome {
     let client = global.client();
-    let mut began = client.status(None).await?.daemon;
+    let mut began = client.daemon().await?;
     // Of itself a stream from now on does not say where that is.
     let mut seen = arguments.after.unwrap_or(began.last_event);
     let mut stream = client.events(Some(seen)).await?;
@@ -56,7 +56,7 @@ pub(super) async fn events(
 
 /// The stream of the same daemon after an upgrade, from after event `seen` on.
 async fn again(client: &Client, began: &Daemon, seen: u64) -> Option<(Daemon, EventStream)> {
-    let daemon = client.status(None).await.ok()?.daemon;
+    let daemon = client.daemon().await.ok()?;
     let same = daemon.pid == began.pid && daemon.since == began.since;
     if !same || daemon.last_upgrade == began.last_upgrade {
         return None;

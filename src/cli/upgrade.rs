@@ -23,7 +23,7 @@ pub(super) async fn upgrade(
 ) -> Outcome {
     let client = global.client_within(global.wait());
     let binary = arguments.binary.as_deref().map(absolute).transpose()?;
-    let before = client.status(None).await?.daemon;
+    let before = client.daemon().await?;
     if global.dry_run {
         return would(binary.as_deref(), &before, output);
     }
@@ -40,8 +40,7 @@ pub(super) async fn upgrade(
 /// Asks until what was begun is over. While it goes on a connection waits, or is cut.
 async fn outcome(client: &Client, before: &Daemon) -> Result<Daemon, Failure> {
     loop {
-        if let Ok(status) = client.status(None).await {
-            let daemon = status.daemon;
+        if let Ok(daemon) = client.daemon().await {
             if daemon.pid != before.pid || daemon.since != before.since {
                 let message = "cafe was started anew meanwhile; what ran was taken over";
                 return Err(Failure::Told(Problem::new(Code::UpgradeRefused, message)));

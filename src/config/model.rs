@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::types::capability::Capabilities;
+use crate::types::is_default;
 use crate::types::name::Name;
 use crate::types::policy::{AutoShutdown, Backoff, Intensity, OnFull, Restart, Strategy};
 
@@ -73,42 +74,57 @@ pub struct LogTotal {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Program and arguments; the program is found on the service's `PATH`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub command: Vec<String>,
     /// Working directory; the config file's directory unless given.
     pub cwd: PathBuf,
     /// User to run as, by name or number.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub user: Option<String>,
     /// Group to run as; the user's own unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub group: Option<String>,
     /// The service's own variables, on top of cafe's `PATH`, `HOME`, `LANG`, `TZ`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, String>,
     /// Keys of `env` whose values came from a secret (`${file:...}`) and are masked everywhere.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub secrets: Vec<String>,
     /// File mode creation mask.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub umask: Option<u32>,
     /// Scheduling priority, -20 to 19.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub nice: Option<i32>,
     /// Started with the daemon, or only by hand.
     pub start: Start,
     /// A restart by hand or for its config starts the next generation before it stops the last.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub overlap: bool,
     /// How many of it run side by side.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub instances: u32,
     /// Starts after these, if they are to start at all.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub after: Vec<Name>,
     /// Needs these up, starts after them, and stops with them.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub requires: Vec<Name>,
     /// Sockets that cafe binds and passes to it, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub listen: BTreeMap<Name, Listen>,
     /// Daemon, oneshot or timer.
     pub kind: Kind,
     /// How it proves ready.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub ready: Option<Ready>,
     /// How long it may take to become ready.
     pub ready_timeout: Duration,
     /// Longest time between two `WATCHDOG=1` (sd_notify(3)); longer means it is wedged.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub watchdog: Option<Duration>,
     /// How its health is checked.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub health: Option<Box<Health>>,
     /// When it is restarted.
     pub restart: Restart,
@@ -117,20 +133,25 @@ pub struct Service {
     /// How many restarts are too many.
     pub intensity: Intensity,
     /// Run when the service gives up.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub on_give_up: Option<Box<Hook>>,
     /// Its end for good ends its group (by `auto_shutdown`) or, in no group, cafe.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub significant: bool,
     /// How it is stopped.
     pub stop: Stop,
     /// How `cafe reload NAME` works.
     pub reload: Reload,
     /// Resource limits, if it has any: see [`Self::limits`].
+    #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Option<Box<Limits>>,
     /// Its log files.
     pub log: Log,
     /// All the capabilities it has. Absent: everything as root, nothing as another user.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub capabilities: Option<Capabilities>,
     /// Whether no program it executes may give it more than it has (`PR_SET_NO_NEW_PRIVS`).
+    #[serde(default, skip_serializing_if = "is_default")]
     pub no_new_privs: bool,
 }
 
@@ -318,26 +339,37 @@ pub enum Reload {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// `memory.high` of its cgroup, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_high: Option<u64>,
     /// `memory.max` of its cgroup, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_max: Option<u64>,
     /// `cpu.weight` of its cgroup, 1 to 10000.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpu_weight: Option<u32>,
     /// `cpu.max` of its cgroup, percent of one core.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cpu_percent: Option<u32>,
     /// `pids.max` of its cgroup.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tasks_max: Option<u64>,
     /// `RLIMIT_NOFILE`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub nofile: Option<u64>,
     /// `RLIMIT_NPROC`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub nproc: Option<u64>,
     /// `RLIMIT_CORE`, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub core: Option<u64>,
     /// `RLIMIT_AS`, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub address_space: Option<u64>,
     /// `RLIMIT_FSIZE`, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub file_size: Option<u64>,
     /// `RLIMIT_MEMLOCK`, bytes.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memlock: Option<u64>,
 }
 

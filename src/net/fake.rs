@@ -119,6 +119,10 @@ impl Backend for Fake {
         }
     }
 
+    fn daemon(&self) -> Daemon {
+        status().daemon
+    }
+
     fn tree(&self) -> Node {
         tree()
     }

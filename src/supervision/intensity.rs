@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::is_default;
 use crate::types::policy::Intensity;
 
 /// Times of the latest restarts, oldest first; at most one more than the limit is kept.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Window {
+    #[serde(default, skip_serializing_if = "is_default")]
     times: Vec<Duration>,
 }
 

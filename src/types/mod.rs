@@ -12,3 +12,8 @@ pub mod seat;
 pub mod state;
 pub mod status;
 pub mod unit;
+
+/// Whether a value need not be written down: whoever reads it makes it himself.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

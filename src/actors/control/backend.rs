@@ -47,28 +47,6 @@ impl Api {
         self.bus.publish(Kind::Audit { who: who.to_string(), action });
     }
 
-    fn daemon(&self) -> status::Daemon {
-        let config = self.keeper.config();
-        let life = &self.upgrader.life;
-        let uptime = life.started.elapsed().as_millis();
-        status::Daemon {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            since: life.since,
-            uptime_ms: u64::try_from(uptime).unwrap_or(0),
-            config: config.source.display().to_string(),
-            state_dir: config.daemon.state_dir.display().to_string(),
-            config_revision: config.revision.clone(),
-            config_error: self.keeper.last_error(),
-            logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
-            stopping: self.shutdown.has_begun(),
-            last_event: self.bus.count(),
-            upgrades: life.upgrades,
-            last_upgrade: life.last_upgrade(),
-            privileges: Some(self.keeper.privileges()),
-        }
-    }
-
     /// The services a name stands for: itself, or the members of the group.
     fn resolve(&self, name: &str) -> Result<Vec<Name>, Problem> {
         let board = self.services.board();
@@ -156,6 +134,28 @@ impl Backend for Api {
             }
         };
         Ok(Status { schema: SCHEMA, daemon: self.daemon(), services, groups })
+    }
+
+    fn daemon(&self) -> status::Daemon {
+        let config = self.keeper.config();
+        let life = &self.upgrader.life;
+        let uptime = life.started.elapsed().as_millis();
+        status::Daemon {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: life.since,
+            uptime_ms: u64::try_from(uptime).unwrap_or(0),
+            config: config.source.display().to_string(),
+            state_dir: config.daemon.state_dir.display().to_string(),
+            config_revision: config.revision.clone(),
+            config_error: self.keeper.last_error(),
+            logs_stalled_ms: self.pump.stalled().and_then(|turn| turn.as_millis().try_into().ok()),
+            stopping: self.shutdown.has_begun(),
+            last_event: self.bus.count(),
+            upgrades: life.upgrades,
+            last_upgrade: life.last_upgrade(),
+            privileges: Some(self.keeper.privileges()),
+        }
     }
 
     fn tree(&self) -> Node {

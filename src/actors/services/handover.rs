@@ -28,6 +28,7 @@ use crate::os::clock;
 use crate::os::image::Descriptors;
 use crate::supervision::roster::{MemberId, Roster};
 use crate::supervision::task;
+use crate::types::is_default;
 use crate::types::name::Name;
 use crate::types::status;
 
@@ -68,18 +69,31 @@ pub(crate) struct Known {
 struct MemberRecord {
     name: Name,
     /// Of one that leaves: the config does not have it any more.
+    #[serde(default, skip_serializing_if = "is_default")]
     config: Option<Arc<config::Service>>,
+    #[serde(default, skip_serializing_if = "is_default")]
     stop_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     up: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     checked: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     unhealthy: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     stopping: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     launched: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     last_exit: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pulled_down: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     next_run: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
     evidence: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     replacing: Option<Replacing>,
+    #[serde(default, skip_serializing_if = "is_default")]
     overlap_owed: Option<String>,
     calls: CallsRecord,
     service: service::Record,

@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{SinkOptions, Source};
 use crate::logs::frame::Framer;
 use crate::logs::transit::Chunk;
+use crate::types::is_default;
 use crate::types::name::Name;
 
 /// One incarnation of a service of a pump that was suspended, to be resumed in the next. Of two that overlap there is one
@@ -30,16 +31,20 @@ pub struct State {
     /// Which service.
     pub service: Name,
     /// Which incarnation.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub generation: u64,
     /// How its files are kept.
     pub options: SinkOptions,
     /// Expression of the line that is still waited for.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub watch_for: Option<String>,
     /// Bytes put on disk for this incarnation: how far back its last lines may be looked for.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub put: u64,
     /// The unfinished lines of stdout and stderr.
     pub unfinished: [Unfinished; 2],
     /// What could not be written for the service; with the first of two incarnations.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unwritten: Option<Unwritten>,
 }
 
@@ -47,8 +52,10 @@ pub struct State {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfinished {
     /// Whether the head of this line is in the log already.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub continued: bool,
     /// What came after it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub partial: Vec<u8>,
 }
 

@@ -14,7 +14,7 @@ use crate::net::control::{
 };
 use crate::types::error::Problem;
 use crate::types::name::Name;
-use crate::types::status::{Node, Service, Status};
+use crate::types::status::{Daemon, Node, Service, Status};
 
 /// An answer on its way. It is dropped when the client goes away: what was begun must not depend on it.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
@@ -32,6 +32,9 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// `C043` when there is no such name.
     fn status(&self, name: Option<&Name>) -> Result<Status, Problem>;
+
+    /// The daemon itself.
+    fn daemon(&self) -> Daemon;
 
     /// The live supervision tree.
     fn tree(&self) -> Node;

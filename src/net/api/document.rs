@@ -17,7 +17,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         description = "Served on the unix socket `control.socket`; who may do what is decided by the peer's user."
     ),
     paths(
-        look::status, look::service, look::tree, look::metrics, look::openapi, look::events, look::logs,
+        look::status, look::daemon, look::service, look::tree, look::metrics, look::openapi, look::events, look::logs,
         act::wait, act::start, act::stop, act::restart, act::reload, act::kill, act::upgrade,
         act::shutdown,
         config::show, config::reload, config::diff, config::put,

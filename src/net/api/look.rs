@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::parameters::{Named, Parameters};
 use super::{App, Right, document, metrics};
 use crate::net::control::{ErrorBody, LogLine, LogQuery, Notice, Tree};
-use crate::types::status::{SCHEMA, Status};
+use crate::types::status::{Daemon, SCHEMA, Status};
 
 /// Everything: the daemon, its services and groups.
 #[utoipa::path(get, path = "/v1/status", tag = "look", responses(
@@ -27,6 +27,15 @@ pub(super) async fn status(
     Extension(right): Extension<Right>,
 ) -> Result<Json<Status>, Failure> {
     Ok(Json(visible(app.status(None)?, right)))
+}
+
+/// The daemon itself, without its services: cheap however many there are.
+#[utoipa::path(get, path = "/v1/daemon", tag = "look", responses(
+    (status = 200, description = "as in the status", body = Daemon),
+    (status = 403, description = "C042", body = ErrorBody),
+))]
+pub(super) async fn daemon(State(app): State<App>) -> Json<Daemon> {
+    Json(app.daemon())
 }
 
 /// One service, or the services of one group, with all exits that are kept.

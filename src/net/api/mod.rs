@@ -61,6 +61,7 @@ fn routes() -> Vec<Row> {
     use Right::{Look, Operate, Own};
     vec![
         row(Method::GET, "/v1/status", Look, look::status),
+        row(Method::GET, "/v1/daemon", Look, look::daemon),
         row(Method::GET, "/v1/services/{name}", Look, look::service),
         row(Method::GET, "/v1/tree", Look, look::tree),
         row(Method::GET, "/v1/metrics", Look, look::metrics),

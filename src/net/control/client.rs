@@ -20,7 +20,7 @@ use super::{
 };
 use crate::net::Error;
 use crate::types::error::{Code, Problem};
-use crate::types::status::{Service, Status};
+use crate::types::status::{Daemon, Service, Status};
 
 /// Longest answer, bytes: 50,000 services fit.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -59,6 +59,14 @@ impl Client {
                 self.json(Method::GET, &path, Bytes::new(), self.timeout).await
             }
         }
+    }
+
+    /// The daemon itself: cheap however many services there are.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn daemon(&self) -> Result<Daemon, Error> {
+        self.json(Method::GET, "/v1/daemon", Bytes::new(), self.timeout).await
     }
 
     /// The live supervision tree.

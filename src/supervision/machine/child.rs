@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::is_default;
 use crate::types::policy::{Backoff, Restart};
 
 /// What the machine knows of a child beforehand.
@@ -12,6 +13,7 @@ pub struct ChildSpec {
     /// When it is restarted.
     pub restart: Restart,
     /// Whether its end can end the supervisor; see [`crate::types::policy::AutoShutdown`].
+    #[serde(default, skip_serializing_if = "is_default")]
     pub significant: bool,
     /// Delay between tries; nothing but zeroes restarts at once.
     pub backoff: Backoff,
@@ -106,13 +108,18 @@ pub(super) struct Child {
     pub(super) goal: Goal,
     pub(super) cause: Cause,
     /// It must go down before the goal counts.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) recycle: bool,
     /// Part of a plan: stopped and started in turn with the others, not on its own.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) planned: bool,
     /// End of its backoff, while waiting.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) until: Option<Duration>,
     /// Tries since it was last healthy.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) attempt: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) held: bool,
 }
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::is_default;
 use crate::types::policy::{AutoShutdown, Intensity, Strategy};
 
 use super::intensity::Window;
@@ -50,10 +51,13 @@ pub struct Spec {
     /// What a failed first start means.
     pub boot: Boot,
     /// Planned stops are ordered all at once instead of in reverse one at a time.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub parallel_stop: bool,
     /// Planned starts are ordered all at once instead of in order one at a time.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub parallel_start: bool,
     /// Seed of the jitter.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub seed: u64,
 }
 
@@ -160,6 +164,7 @@ pub struct Machine {
     spec: Spec,
     children: Vec<Option<Child>>,
     /// Slots in start order.
+    #[serde(default, skip_serializing_if = "is_default")]
     order: Vec<usize>,
     window: Window,
     /// Its state tells what it draws next.

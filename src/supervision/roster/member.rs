@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::machine::{ChildSpec, Machine, Phase};
 use super::{MemberId, ScopeId};
+use crate::types::is_default;
 use crate::types::name::Name;
 
 /// What a new member is.
@@ -77,24 +78,35 @@ pub(super) struct Member {
     pub(super) name: Name,
     pub(super) scope: ScopeId,
     /// Its child in the machine of the scope.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) slot: usize,
     pub(super) level: Level,
     /// Started by the driver and not yet answered: it holds a start permit.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) permit: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) completes: bool,
     /// It completed and was not started again.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) completed: bool,
     /// It leaves the roster once it is down.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) retiring: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) after: Vec<Name>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) requires: Vec<Name>,
     /// Members it names in `after` or `requires`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) needs: Vec<MemberId>,
     /// Members that name this one.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) dependents: Vec<MemberId>,
     /// While gated: what it waits for, a permit aside.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) waits: Option<Waits>,
     /// While it waits for a permit alone: its place in the queue.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) ticket: Option<u64>,
     /// Phase and standing as last looked at.
     pub(super) seen: (Option<Phase>, Standing),
@@ -131,12 +143,16 @@ impl Member {
 pub(super) struct Scope {
     pub(super) machine: Machine,
     /// Member of each slot of the machine.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) members: Vec<Option<MemberId>>,
     /// Name of a configured group; none for the scope of a single member.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) group: Option<Name>,
     /// Members to start once the scope, which is shutting down, has ended.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) again: BTreeSet<MemberId>,
     /// Its entry among the roster's deadlines.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) deadline: Option<Duration>,
 }
 

@@ -30,6 +30,7 @@ const ENDPOINTS: &[(&str, &str, u16, &[&str])] = &[
     ("GET",  "/v1/services/web",                        200, &["services"]),
     ("GET",  "/v1/services/shop",                       200, &["services"]),
     ("GET",  "/v1/services/wbe",                        404, &["C043", "did you mean `web`?"]),
+    ("GET",  "/v1/daemon",                              200, &["pid", "version"]),
     ("GET",  "/v1/tree",                                200, &["children", "schema"]),
     ("GET",  "/v1/metrics",                             200, &["# EOF"]),
     ("GET",  "/v1/openapi.json",                        200, &["openapi", "paths"]),

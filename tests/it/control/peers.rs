@@ -46,7 +46,14 @@ async fn a_stranger_does_not_even_get_to_a_private_socket() {
 #[tokio::test]
 async fn a_stranger_may_look_where_that_is_public_and_nothing_else() {
     let Some(cafe) = reachable("public: true").await else { return };
-    for path in ["/v1/status", "/v1/tree", "/v1/metrics", "/v1/openapi.json", "/v1/services/web"] {
+    for path in [
+        "/v1/status",
+        "/v1/daemon",
+        "/v1/tree",
+        "/v1/metrics",
+        "/v1/openapi.json",
+        "/v1/services/web",
+    ] {
         ask(&cafe, "GET", path).expect(0, &[" 200"]);
     }
     for (method, path) in [

@@ -22,6 +22,7 @@ use crate::os::{clock, procfs};
 use crate::supervision::tree::Branch;
 use crate::types::exit::Cause;
 use crate::types::exit::PostMortem;
+use crate::types::is_default;
 use crate::types::name::Name;
 use crate::types::state::State;
 use crate::types::status::{self, Node};
@@ -55,26 +56,40 @@ pub(super) struct Entry {
     /// Told again by the config.
     #[serde(skip)]
     pub(super) kind: &'static str,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) group: Option<Name>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) generation: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) started: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
     restarts: u64,
     /// The next start is no restart: somebody asked for it.
+    #[serde(default, skip_serializing_if = "is_default")]
     asked_for: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) next_start: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) status_text: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) probe: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) depends_on: Vec<Name>,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) listen: Vec<status::Listener>,
     /// Of services that were ever replaced by overlap.
     overlap: Option<Box<Overlap>>,
     /// Boxed, as a queue has room for several.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) exits: VecDeque<Box<PostMortem>>,
     /// Since the daemon started.
+    #[serde(default, skip_serializing_if = "is_default")]
     restarts_in_all: u64,
     exit_counts: [u64; EXIT_KINDS.len()],
     /// CPU of ended incarnations, milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
     cpu_ms_ended: u64,
     #[serde(skip)]
     cpu: Option<Cpu>,

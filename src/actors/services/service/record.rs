@@ -25,48 +25,69 @@ use crate::os::image::Descriptors;
 use crate::os::notify::Socket;
 use crate::os::pidfd::Exit;
 use crate::os::process::Child;
+use crate::types::is_default;
 use crate::types::seat::Seat;
 
 /// A service, written down.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct Record {
+    #[serde(default, skip_serializing_if = "is_default")]
     generation: u64,
     instance: Option<InstanceRecord>,
     /// The one that it is to be replaced by, or that it replaced.
     beside: Option<InstanceRecord>,
     /// How the present one ended while the other one still does.
+    #[serde(default, skip_serializing_if = "is_default")]
     held: Option<EndedHow>,
     armed: Option<super::timer::Record>,
+    #[serde(default, skip_serializing_if = "is_default")]
     run_owed: bool,
 }
 
 /// Its incarnation. Descriptors are numbers of this process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct InstanceRecord {
+    #[serde(default, skip_serializing_if = "is_default")]
     generation: u64,
     seat: Seat,
+    #[serde(default, skip_serializing_if = "is_default")]
     replaces: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     stands_in: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     said: Option<String>,
     phase: Phase,
     main: Process,
     /// The main process it began with, if it named another one.
+    #[serde(default, skip_serializing_if = "is_default")]
     first: Option<(u32, RawFd)>,
+    #[serde(default, skip_serializing_if = "is_default")]
     found: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     was_up: bool,
     #[serde(with = "clock::instant")]
     started: Instant,
     started_at: Timestamp,
+    #[serde(default, skip_serializing_if = "is_default")]
     trigger: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
     ordered: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     exit: Option<Exit>,
+    #[serde(default, skip_serializing_if = "is_default")]
     failures: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
     unhealthy: bool,
     notify: Option<NotifyRecord>,
+    #[serde(default, skip_serializing_if = "is_default")]
     ready_pipe: Option<RawFd>,
+    #[serde(default, skip_serializing_if = "is_default")]
     due: Option<Moment>,
+    #[serde(default, skip_serializing_if = "is_default")]
     watchdog_interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "is_default")]
     stop_began: Option<Moment>,
+    #[serde(default, skip_serializing_if = "is_default")]
     oom_kills_before: u64,
 }
 
