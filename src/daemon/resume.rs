@@ -3,6 +3,7 @@
 //! Until it is committed, nothing is taken of what that one left, and whatever goes wrong (an error, a panic, no end in
 //! time) makes this process that program again. Afterwards it is like any other cafe.
 
+use std::collections::HashSet;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
@@ -141,11 +142,10 @@ impl Resume {
         let door = Door::inherited(state.control, &mut descriptors);
         listeners.resume(state.listeners, &mut descriptors);
         // The pump told of it, and nobody heard that any more.
-        let line_came = |name: &Name, generation: u64| {
-            let log = state.logs.iter().map(|log| &log.state);
-            let mut log = log.filter(|log| log.service == *name && log.generation == generation);
-            log.any(|log| log.watch_for.is_none())
-        };
+        let told = state.logs.iter().map(|log| &log.state).filter(|log| log.watch_for.is_none());
+        let told: HashSet<(Name, u64)> =
+            told.map(|log| (log.service.clone(), log.generation)).collect();
+        let line_came = |name: &Name, generation: u64| told.contains(&(name.clone(), generation));
         let running = services.running();
         let inherited = Inheritance::new(services, context, &mut descriptors, line_came);
         for LogRecord { state, pipes } in state.logs {

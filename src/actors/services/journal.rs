@@ -65,7 +65,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        let file = rewrite(path, boot_id, &found)?;
+        let file = rewrite(path, boot_id, &found).or_else(|error| go_on(path, &error))?;
         let inner = Inner {
             path: path.to_owned(),
             boot_id: boot_id.to_owned(),
@@ -147,6 +147,14 @@ fn rewrite(path: &Path, boot_id: &str, running: &BTreeMap<Seat, Entry>) -> io::R
     fs::write(&temporary, text)?;
     fs::rename(&temporary, path)?;
     OpenOptions::new().append(true).open(path)
+}
+
+/// Without room for another one, the old file goes on: what runs must be known, above all when the disk is full.
+fn go_on(path: &Path, error: &io::Error) -> io::Result<File> {
+    tracing::warn!(path = %path.display(), %error, "journal of running processes not rewritten");
+    // It may have been made, and have no room for what is in it.
+    let _ = fs::remove_file(path.with_extension("new"));
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 fn lines_of(seat: &Seat, entry: &Entry) -> String {

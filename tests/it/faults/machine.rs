@@ -121,15 +121,41 @@ fn is_written(cafe: &Cafe) -> bool {
     cafe.path("written").try_exists().unwrap()
 }
 
-#[tokio::test]
-async fn a_full_disk_makes_the_service_wait_and_loses_nothing() {
-    let Some(disk) = disk() else { return };
-    let cafe = writer(&disk, "block").await;
+/// A daemon whose service waits for its log, as the disk is full.
+async fn waiting(disk: &Disk) -> Cafe {
+    let cafe = writer(disk, "block").await;
     disk.fill();
     cafe.act(Verb::Reload, "a").await;
     let waits = |kind: &Kind| matches!(kind, Kind::Log { message, .. } if message.contains("waits for its log"));
     cafe.wait_event("it waits", |event| waits(&event.kind).then_some(())).await;
     assert!(!is_written(&cafe), "all was written to a full disk");
+    cafe
+}
+
+#[tokio::test]
+async fn upgrades_while_the_disk_is_full_lose_nothing_and_after_a_crash_then_all_is_found() {
+    let Some(disk) = disk() else { return };
+    let mut cafe = waiting(&disk).await;
+    let pid = cafe.service("a").await.pid;
+    for _ in 0..3 {
+        told(&cafe.cli(&["upgrade"])).expect(0, &["after a pause of"]);
+    }
+    assert_eq!(cafe.service("a").await.pid, pid);
+    disk.free();
+    eventually("its last line", || log(&cafe).contains(&format!(" n{LINES} ")).then_some(())).await;
+    assert_eq!(numbers(&log(&cafe)), (1..=LINES).collect::<Vec<_>>());
+
+    disk.fill();
+    cafe.crash();
+    cafe.boot().await;
+    assert_eq!(cafe.wait_state("a", State::Running).await.pid, pid);
+    disk.free();
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_the_service_wait_and_loses_nothing() {
+    let Some(disk) = disk() else { return };
+    let cafe = waiting(&disk).await;
     // The daemon itself goes on: it answers, and can stop and start others.
     assert_eq!(cafe.service("a").await.state, State::Running);
     disk.free();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cafe::types::state::State;
 
 use super::upgrade;
-use crate::harness::{Cafe, DEADLINE, IDLE, is_installed, sh, skip};
+use crate::harness::{Cafe, DEADLINE, IDLE, eventually, is_installed, sh, skip};
 
 const UPGRADES: usize = 20;
 
@@ -40,7 +40,7 @@ async fn no_connection_is_lost_and_nothing_leaks() {
     });
     // The first makes what every further one finds made.
     upgrade(&cafe);
-    let descriptors = descriptors(&cafe);
+    let before_all = descriptors(&cafe);
     for _ in 0..UPGRADES {
         upgrade(&cafe);
     }
@@ -49,7 +49,10 @@ async fn no_connection_is_lost_and_nothing_leaks() {
     let asked = asking.join().unwrap();
     assert!(asked > UPGRADES, "{asked} connections");
     assert_eq!(cafe.processes(), before);
-    assert_eq!(self::descriptors(&cafe), descriptors);
+    eventually("as many descriptors as before", || {
+        (descriptors(&cafe) == before_all).then_some(())
+    })
+    .await;
     let status = cafe.status().await;
     assert!(status.services.iter().all(|it| it.restarts == 0 && it.state.is_up()));
     assert_eq!(status.daemon.upgrades, UPGRADES as u64 + 1);
@@ -80,6 +83,8 @@ fn descriptors(cafe: &Cafe) -> Vec<String> {
     let links = std::fs::read_dir(directory).unwrap();
     let mut kinds: Vec<String> = links
         .filter_map(|link| Some(std::fs::read_link(link.ok()?.path()).ok()?.display().to_string()))
+        // Read for a moment, whenever a time is shown for the first time.
+        .filter(|target| !target.starts_with("/usr/share/zoneinfo"))
         .map(|target| target.split(':').next().unwrap_or_default().to_owned())
         .collect();
     kinds.sort();
