@@ -29,15 +29,15 @@ use crate::types::status::Upgrade;
 /// Time for everything up to the commit.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What the other program left.
-pub(super) struct Resume {
-    way_back: Arc<WayBack>,
-    guard: Option<mpsc::Sender<()>>,
-    left: Option<Left>,
-}
+/// What the other program left; nothing once it was taken.
+pub(super) struct Resume(Option<Left>);
 
-/// What is taken at the commit.
+/// What is taken at the commit, and the way back until then.
 struct Left {
+    way_back: Arc<WayBack>,
+    guard: mpsc::Sender<()>,
+    /// Stays open for the way back.
+    inherited: Inherited,
     state: State,
     author: Author,
     bytes: usize,
@@ -71,59 +71,55 @@ struct WayBack {
 impl Resume {
     /// Reads what was left; does not come back if that is in vain.
     pub(super) fn begin(mut inherited: Inherited) -> Self {
-        let state = inherited.state.as_raw_fd();
+        let file = inherited.state.as_raw_fd();
         let refused = inherited.refused.clone();
         let is_second = refused.is_some();
-        let hopeless = WayBack { program: None, state, descriptors: Vec::new(), is_second };
+        let hopeless = WayBack { program: None, state: file, descriptors: Vec::new(), is_second };
         let bytes = match inherited.read() {
             Ok(bytes) => bytes,
             Err(error) => hopeless.go(&format!("the state cannot be read: {error}")),
         };
         // It was tried with the same state before; so neither happens.
-        let (state_read, author) = match std::panic::catch_unwind(|| State::decode(&bytes)) {
+        let (state, author) = match std::panic::catch_unwind(|| State::decode(&bytes)) {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => hopeless.go(&chain(&error)),
             Err(_) => hopeless.go("it panicked"),
         };
-        let descriptors = Descriptors::inherited(&state_read.rest.descriptors);
-        let (number, path) = state_read.rest.program.clone();
-        let mut own = descriptors;
-        let program = own.take(number).map(|file| Image::held(file, path));
-        let way_back = WayBack {
-            program,
-            state,
-            descriptors: own.numbers().into_iter().chain([number, state]).collect(),
-            is_second,
-        };
+        let mut descriptors = Descriptors::inherited(&state.rest.descriptors);
+        let (number, path) = state.rest.program.clone();
+        let program = descriptors.take(number).map(|program| Image::held(program, path));
+        let handed_back = descriptors.numbers().into_iter().chain([number, file]).collect();
+        let way_back = WayBack { program, state: file, descriptors: handed_back, is_second };
         let way_back = Arc::new(way_back);
         let guard = watch(way_back.clone());
-        // It stays open for the way back.
-        std::mem::forget(inherited);
-        let left =
-            Left { state: state_read, author, bytes: bytes.len(), descriptors: own, refused };
-        Self { way_back, guard: Some(guard), left: Some(left) }
+        let bytes = bytes.len();
+        Self(Some(Left { way_back, guard, inherited, state, author, bytes, descriptors, refused }))
     }
 
     /// The config that was in force.
     pub(super) fn config(&self) -> Option<Arc<Config>> {
-        self.left.as_ref().map(|left| left.state.services.config())
+        self.0.as_ref().map(|left| left.state.services.config())
     }
 
     /// Where a test has it fail.
     pub(super) fn begins(&self) {
-        failpoint("decoded", self.way_back.is_second);
+        if let Some(left) = &self.0 {
+            failpoint("decoded", left.way_back.is_second);
+        }
     }
 
     /// Whether it can still become the program before.
     pub(super) fn is_committed(&self) -> bool {
-        self.left.is_none()
+        self.0.is_none()
     }
 
     /// Becomes the program before.
     pub(super) fn go_back(mut self, why: &str) -> ! {
-        // Not closed: they are handed back.
-        std::mem::forget(self.left.take());
-        self.way_back.go(why)
+        let Some(left) = self.0.take() else { begin_anew() };
+        let way_back = Arc::clone(&left.way_back);
+        // Not closed: all of it is handed back.
+        std::mem::forget(left);
+        way_back.go(why)
     }
 
     /// From here on this is the program that runs.
@@ -133,10 +129,13 @@ impl Resume {
         listeners: &listeners::Handle,
         pump: &Pump,
     ) -> Option<Taken> {
-        failpoint("built", self.way_back.is_second);
-        let Left { state, author, bytes, mut descriptors, refused } = self.left.take()?;
-        drop(self.guard.take());
-        failpoint("committed", self.way_back.is_second);
+        let is_second = self.0.as_ref()?.way_back.is_second;
+        failpoint("built", is_second);
+        let Left { way_back, guard, inherited, state, author, bytes, mut descriptors, refused } =
+            self.0.take()?;
+        // No way leads back: the program before and its state are let go.
+        drop((guard, way_back, inherited));
+        failpoint("committed", is_second);
         let State { rest: state, services } = state;
         let lock = Lock::held(descriptors.take(state.lock)?);
         let door = Door::inherited(state.control, &mut descriptors);

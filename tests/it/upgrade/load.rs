@@ -40,7 +40,13 @@ async fn no_connection_is_lost_and_nothing_leaks() {
     });
     // The first makes what every further one finds made.
     upgrade(&cafe);
-    let before_all = descriptors(&cafe);
+    // The program before and its state are let go once they are not needed.
+    let settled = || {
+        let all = descriptors(&cafe);
+        let kept = |open: &String| open == "/memfd" || open.ends_with("/cafe");
+        (!all.iter().any(kept)).then_some(all)
+    };
+    let before_all = eventually("the program before is let go", settled).await;
     for _ in 0..UPGRADES {
         upgrade(&cafe);
     }
@@ -49,10 +55,9 @@ async fn no_connection_is_lost_and_nothing_leaks() {
     let asked = asking.join().unwrap();
     assert!(asked > UPGRADES, "{asked} connections");
     assert_eq!(cafe.processes(), before);
-    eventually("as many descriptors as before", || {
-        (descriptors(&cafe) == before_all).then_some(())
-    })
-    .await;
+    // One that is open for a moment may have been counted before.
+    let no_more = || (descriptors(&cafe).len() <= before_all.len()).then_some(());
+    eventually("no more descriptors than before", no_more).await;
     let status = cafe.status().await;
     assert!(status.services.iter().all(|it| it.restarts == 0 && it.state.is_up()));
     assert_eq!(status.daemon.upgrades, UPGRADES as u64 + 1);
