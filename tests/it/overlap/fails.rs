@@ -74,9 +74,9 @@ async fn one_that_exits_is_removed() {
 
 #[tokio::test]
 async fn one_that_is_never_ready_is_removed() {
-    let (cafe, before) = one_gated("exit", "ready_timeout: \"300ms\"", "").await;
+    let (cafe, before) = one_gated("exit", "ready_timeout: \"4s\"", "").await;
     let said = told(&cafe.cli(&["restart", "--overlap", "web"]));
-    said.expect(1, &["not ready within 300ms", "generation 1"]);
+    said.expect(1, &["not ready within 4.0s", "generation 1"]);
     is_unchanged(&cafe, &before).await;
 }
 
